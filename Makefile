@@ -1,0 +1,61 @@
+# The course's commands. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+LAB_ARGS ?=
+PYTEST_ARGS ?=
+# A laptop without a GPU: `make lab CPU=1` takes PyTorch's CPU wheels, gigabytes smaller on Linux.
+CPU ?=
+TORCH_SOURCE := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu,)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+LAB_READY := .venv/.lab-ready
+DEV_READY := .venv/.dev-ready
+NOTEBOOKS := notebooks exercises/solutions
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test lint book bench outputs clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(LAB_READY) ## install what the lessons need into .venv/
+
+lab: $(LAB_READY) ## open JupyterLab on the first page (LAB_ARGS=--no-browser for a remote machine)
+	$(BIN)/jupyter lab $(LAB_ARGS)
+
+test: $(DEV_READY) lint ## run every test, then compare every notebook's outputs with nbval
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -p no:cacheprovider -q $(NOTEBOOKS)
+	@$(BIN)/python -m scaleup.outputs --share
+
+lint: $(DEV_READY) ## look over the code's style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+book: $(DEV_READY) ## build the site into _build/html
+	$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml -W --keep-going
+
+bench: $(DEV_READY) ## measure against transformers and a bare loop, and update the page
+	$(BIN)/python -m scaleup.bench
+
+outputs: $(DEV_READY) ## run every notebook anew, normalise it and derive the exercises
+	$(BIN)/python -m scaleup.outputs
+
+clean: ## remove what was generated; your answers and progress stay
+	rm -rf _build .scaleup/corpus .scaleup/runs .pytest_cache .ruff_cache .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is older or missing. Install it, or name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "The venv module did not work. On Debian and Ubuntu: sudo apt install python3-venv"; exit 2; }
+
+# PyTorch first: installed last, another package's looser range could bring a different build.
+$(LAB_READY): pyproject.toml constraints.txt $(wildcard src/scaleup/lab/*) | .venv/bin/python
+	$(PIP) $(TORCH_SOURCE) torch
+	$(PIP) --editable .
+	$(BIN)/scaleup prepare
+	@touch $@
+
+$(DEV_READY): $(LAB_READY)
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,7 +1,7 @@
 """Everything a page loads comes from the site itself.
 
-MathJax is copied at build time from the Python package django-static-mathjax, which holds MathJax's own files and
-needs no Django. Widget scripts are not loaded at all: a lesson stores no live widget.
+MathJax is copied at build time from the Python package django-static-mathjax, which holds MathJax's own
+files and needs no Django. Widget scripts are not loaded at all: a lesson stores no live widget.
 """
 
 from __future__ import annotations

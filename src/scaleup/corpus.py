@@ -108,9 +108,9 @@ def prepare(name: str = "python-source", quiet: bool = False) -> Corpus:
     """
     facts = manifest(name)
     folder = state() / "corpus" / name
-    if (folder / "index.json").exists():
-        if json.loads((folder / "index.json").read_text()) == facts_that_matter(facts):
-            return Corpus(folder, facts["vocab_size"])
+    index = folder / "index.json"
+    if index.exists() and json.loads(index.read_text()) == facts_that_matter(facts):
+        return Corpus(folder, facts["vocab_size"])
     files = source_files(facts)
     if checksum(files) != facts["sha256"]:
         raise CourseError(

@@ -1,4 +1,4 @@
-"""Figures that read in light and dark themes, in grey and for colour-blind eyes, each with a text that says it."""
+"""Figures that read in both themes, in grey and for colour-blind eyes, each with a text that says it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def show(made: Figure, alt: str) -> None:
             made.axes[0].legend()
         made.savefig(picture, format="png", dpi=110, bbox_inches="tight")
     plt.close(made)
-    display({"image/png": picture.getvalue(), "text/plain": f"Figure: {alt}"}, raw=True, metadata={"image/png": {"alt": alt}})  # fmt: skip
+    content = {"image/png": picture.getvalue(), "text/plain": f"Figure: {alt}"}
+    display(content, raw=True, metadata={"image/png": {"alt": alt}})
 
 
 def who_holds_what(title: str, holders: Sequence[str], rows: Mapping[str, Sequence[str]], alt: str) -> None:
@@ -70,10 +71,9 @@ def who_holds_what(title: str, holders: Sequence[str], rows: Mapping[str, Sequen
             axes.text(-0.1, y + 0.45, name, ha="right", va="center")
             for x, words in enumerate(contents):
                 look = looks.setdefault(words, len(looks))
-                box = plt.Rectangle(
-                    (x + 0.03, y + 0.08), 0.94, 0.74, facecolor="none", edgecolor=(BLUE, ORANGE, GREEN)[look % 3],
-                    hatch=HATCHES[look % len(HATCHES)], alpha=0.8,
-                )  # fmt: skip
+                colour, hatch = (BLUE, ORANGE, GREEN)[look % 3], HATCHES[look % len(HATCHES)]
+                place = {"xy": (x + 0.03, y + 0.08), "width": 0.94, "height": 0.74, "alpha": 0.8}
+                box = plt.Rectangle(**place, facecolor="none", edgecolor=colour, hatch=hatch)
                 axes.add_patch(box)
                 background = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
                 axes.text(x + 0.5, y + 0.45, words, ha="center", va="center", color="black", bbox=background)

@@ -30,16 +30,13 @@ Machine = dict[str, Fact]
 def load() -> dict[str, Machine]:
     """{machine id: {field: Fact}}, in the file's order."""
     content = yaml.safe_load((root() / "data" / "machines.yml").read_text())
-    sources = content["sources"]
-    return {
-        name: {
-            field: Fact(
-                entry["value"], sources[entry["source"]]["title"], str(sources[entry["source"]]["date"]), entry.get("note", "")
-            )
-            for field, entry in fields.items()
-        }
-        for name, fields in content["machines"].items()
-    }  # fmt: skip
+
+    def fact(entry: dict) -> Fact:
+        source = content["sources"][entry["source"]]
+        return Fact(entry["value"], source["title"], str(source["date"]), entry.get("note", ""))
+
+    machines = content["machines"].items()
+    return {name: {field: fact(entry) for field, entry in fields.items()} for name, fields in machines}
 
 
 def machine(name: str) -> Machine:

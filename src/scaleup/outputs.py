@@ -25,10 +25,10 @@ def execute(path: Path) -> float:
     """Run a notebook top to bottom in a fresh kernel, store it; returns seconds. Raises CellExecutionError."""
     notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(path.parent)}}
-    )  # fmt: skip
-    client.execute()
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False, resources=place
+    ).execute()
     normalise(notebook)
     nbformat.write(notebook, path)
     return time.perf_counter() - start

@@ -16,10 +16,12 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import psutil
 
 from . import guard
@@ -171,6 +173,19 @@ def run(
         return Result({log.rank: log.lines for log in logs}, dict(sorted(saved.items())), seconds)
     finally:
         keeper.close()
+
+
+def call(function: Callable[..., Any], world_size: int = 2, *args: object, timeout: float = 120) -> list[Any]:
+    """Call `function(*args)` on every rank of a run that lasts just for it; returns what each rank returned.
+
+    The function may come from a notebook; it finds the process group ready. What it returns has to be
+    numbers, text, lists or dicts. Errors are those of `run`.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".pickle") as file:
+        cloudpickle.dump((function, args), file)
+        file.flush()
+        result = run("scaleup.call", world_size, file.name, timeout=timeout, quiet=True)
+    return [result.results[rank] for rank in range(world_size)]
 
 
 def _check_world_size(n: int) -> int:

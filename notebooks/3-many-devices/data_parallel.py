@@ -1,0 +1,57 @@
+"""Data-parallel training of the course's GPT, the same file on a laptop's processes and on a machine's GPUs.
+
+torchrun --standalone --nproc-per-node=2 data_parallel.py
+"""
+
+import os
+from itertools import islice
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler
+
+from scaleup import corpus, parity
+from scaleup.data import Windows
+from scaleup.model import GPT, GPTConfig, next_token_loss
+
+GLOBAL_BATCH, SEQ, STEPS = 8, 128, 5
+
+
+def mean_over_ranks(loss: torch.Tensor) -> float:
+    """A rank's loss is the mean of its own share of the batch; the batch's loss is the mean of those."""
+    total = loss.detach().clone()
+    dist.all_reduce(total)
+    return total.item() / dist.get_world_size()
+
+
+def main() -> None:
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if gpu else "gloo")
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+
+    dataset = Windows(corpus.prepare(quiet=True).tokens("train"), SEQ)
+    sampler = DistributedSampler(dataset, seed=1, drop_last=True)  # knows rank and world size
+    loader = DataLoader(dataset, GLOBAL_BATCH // world_size, sampler=sampler, drop_last=True)
+
+    torch.manual_seed(rank)  # different on purpose: DDP sends rank 0's weights to all
+    model = DistributedDataParallel(GPT(GPTConfig()).to(device))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    sampler.set_epoch(0)
+    for step, (inputs, targets) in enumerate(islice(loader, STEPS)):
+        loss = next_token_loss(model(inputs.to(device)), targets.to(device))
+        loss.backward()  # gradients are averaged in here
+        if step == 0:
+            parity.record(model, mean_over_ranks(loss))
+        optimizer.step()
+        optimizer.zero_grad()
+    print(f"own loss {loss.item():.4f}, mean over the ranks {mean_over_ranks(loss):.4f}")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

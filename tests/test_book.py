@@ -1,0 +1,286 @@
+"""The book as readers get it: no warning, no request to another site, and nothing said that is not so."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from scaleup.cli import parser
+from scaleup.paths import root
+
+TOP = root()
+TOC = yaml.safe_load((TOP / "book/_toc.yml").read_text())
+ENTRIES = [
+    entry["file"]
+    for part in TOC["parts"]
+    for chapter in part["chapters"]
+    for entry in [chapter, *chapter.get("sections", [])]
+]
+LESSONS = [
+    file.removeprefix("notebooks/")
+    for file in ENTRIES
+    if file.startswith("notebooks/") and file.count("/") > 1
+]
+NOTEBOOKS = [file for file in ENTRIES if (TOP / f"{file}.ipynb").is_file()]
+TEXTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "book").rglob("*.md"))]
+SOURCES = ("_config.yml", "book", "notebooks", "exercises", "data")
+
+
+class Page(HTMLParser):
+    """What one built page loads, links to, shows and names."""
+
+    LOADED = {
+        "script": "src",
+        "img": "src",
+        "source": "src",
+        "iframe": "src",
+        "video": "src",
+        "embed": "src",
+        "object": "data",
+        "use": "href",
+    }
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file = file
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.ids: set[str] = set()
+        self.lang = None
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids |= {found[name] for name in ("id", "name") if found.get(name)}
+        if tag == "html":
+            self.lang = found.get("lang")
+        if tag == "img":
+            self.images.append(found)
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        if tag in self.LOADED and found.get(self.LOADED[tag]):
+            self.loads.append(found[self.LOADED[tag]])
+        # A link element names a thing to load only for these; rel="license" and rel="canonical" do not.
+        if tag == "link" and re.search(r"stylesheet|icon|preload|preconnect|prefetch|manifest", found["rel"]):
+            self.loads.append(found["href"])
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The folder of one build, and what the builder said. It runs in a copy: nothing of an earlier build."""
+    course = tmp_path_factory.mktemp("book")
+    for name in SOURCES:
+        if (TOP / name).is_dir():
+            shutil.copytree(TOP / name, course / name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        else:
+            shutil.copy2(TOP / name, course / name)
+    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "--config", "_config.yml"]
+    command += ["--toc", "book/_toc.yml", "-W", "--keep-going"]
+    done = subprocess.run(command, cwd=course, capture_output=True, text=True)
+    return course / "_build/html", done
+
+
+@pytest.fixture(scope="session")
+def site(build) -> Path:
+    """The built site; it is there even if the build warned."""
+    folder, done = build
+    assert (folder / "index.html").is_file(), (
+        f"The book did not build:\n{(done.stdout + done.stderr)[-3000:]}"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pages(site) -> dict[str, Page]:
+    return {
+        str(file.relative_to(site)): Page(file)
+        for file in sorted(site.rglob("*.html"))
+        if "_static" not in file.relative_to(site).parts
+    }
+
+
+def is_elsewhere(address: str) -> bool:
+    return bool(re.match(r"(https?:)?//", address))
+
+
+# ---- the site ----
+
+
+def test_the_book_builds_without_a_warning(build):
+    done = build[1]
+    said = done.stdout + done.stderr
+    warnings = [line for line in said.splitlines() if "WARNING" in line or "ERROR" in line]
+    assert done.returncode == 0, "The book did not build:\n" + ("\n".join(warnings) or said[-3000:])
+
+
+def test_every_entry_of_the_table_of_contents_is_a_page_in_english(pages):
+    assert TOC["root"] + ".html" in pages
+    assert [file for file in ENTRIES if f"{file}.html" not in pages] == []
+    assert [name for name, page in pages.items() if page.lang not in ("en", None)] == []
+    assert pages[TOC["root"] + ".html"].lang == "en"
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_lesson_has_a_card(site, pages, lesson):
+    about = json.loads((TOP / f"notebooks/{lesson}.ipynb").read_text())["metadata"]["scaleup"]
+    landing = html.unescape((site / "book/index.html").read_text())
+    assert f"../notebooks/{lesson}.html" in pages["book/index.html"].links, f"{lesson} has no card"
+    for part in (about["title"], about["summary"], f"{about['minutes']} min · {about['level']}"):
+        assert part in landing, f"the card of {lesson} does not say '{part}'"
+
+
+def text_of(page: Path) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page.read_text())).split())
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS)
+def test_every_stored_output_is_on_the_page(site, pages, file):
+    text, missing, images = text_of(site / f"{file}.html"), [], 0
+    for number, cell in enumerate(json.loads((TOP / f"{file}.ipynb").read_text())["cells"]):
+        if "remove-output" in cell["metadata"].get("tags", []) or "remove-cell" in cell["metadata"].get(
+            "tags", []
+        ):
+            continue
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            assert "application/vnd.jupyter.widget-view+json" not in data, (
+                f"{file}, cell {number}: a live widget is stored, and the site loads no widget scripts."
+            )
+            if any(kind.startswith("image/") for kind in data):
+                images += 1
+            elif "text/html" not in data:
+                said = " ".join("".join(output.get("text", data.get("text/plain", ""))).split())
+                said = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", said).split())
+                if said not in text:
+                    missing.append(f"cell {number}: {said[:80]}")
+    assert missing == [], f"{file}: stored outputs are not on the page"
+    shown = [image["src"] for image in pages[f"{file}.html"].images if "_images" in image["src"]]
+    assert len(shown) >= images, f"{file}: {images} stored pictures, {len(shown)} on the page"
+
+
+def test_no_page_asks_another_site_for_anything(pages):
+    found = {name: [each for each in page.loads if is_elsewhere(each)] for name, page in pages.items()}
+    assert {name: addresses for name, addresses in found.items() if addresses} == {}
+
+
+def test_no_style_sheet_asks_another_site_for_anything(site):
+    found = {}
+    for sheet in site.rglob("*.css"):
+        addresses = re.findall(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", sheet.read_text())
+        if elsewhere := [each for pair in addresses for each in pair if is_elsewhere(each)]:
+            found[str(sheet.relative_to(site))] = elsewhere
+    assert found == {}
+
+
+def test_math_comes_from_the_site(site, pages):
+    with_math = [name for name, page in pages.items() if 'class="math' in page.file.read_text()]
+    assert with_math, "no page has a formula, so this test shows nothing"
+    for name in with_math:
+        scripts = [each for each in pages[name].loads if "mathjax" in each]
+        assert scripts, f"{name} has a formula and does not load MathJax"
+        assert (pages[name].file.parent / urlsplit(scripts[0]).path).is_file()
+    assert list((site / "_static/mathjax/output/chtml/fonts").rglob("*.woff"))
+
+
+def test_every_internal_link_resolves(site, pages):
+    broken = []
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or link.startswith("//"):
+                continue
+            target = (page.file.parent / unquote(parts.path)).resolve() if parts.path else page.file
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file():
+                broken.append(f"{name}: {link}")
+            elif parts.fragment and target.suffix == ".html":
+                goal = pages[str(target.relative_to(site))]
+                if unquote(parts.fragment) not in goal.ids:
+                    broken.append(f"{name}: {link} (no such place on the page)")
+    assert broken == []
+
+
+def test_every_picture_has_a_text_that_says_what_it_shows(pages):
+    silent = []
+    for name, page in pages.items():
+        for image in page.images:
+            alt = (image.get("alt") or "").strip()
+            # Without a text of its own, a picture gets its file's path.
+            if not alt or re.fullmatch(r"\S*\.(png|svg|jpe?g)", alt):
+                silent.append(f"{name}: {image['src']}")
+    assert silent == [], "pictures without alt text (in a notebook: cell metadata mystnb.image.alt)"
+
+
+# ---- what README.md, CONTRIBUTING.md and the book's pages say ----
+
+
+def spans(text: str) -> list[str]:
+    """Code spans and the lines of code blocks, without directives and their options."""
+    blocks = re.findall(r"^```(?:bash|sh|console|text)?\n(.*?)^```", text, re.M | re.S)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    prose = re.sub(r"^(```|~~~|:::).*?^\1", "", text, flags=re.M | re.S)
+    return [line for line in lines if line] + re.findall(r"(?<![`}])`([^`\n]+)`(?!`)", prose)
+
+
+def texts() -> list:
+    assert TEXTS[0].is_file()
+    return [pytest.param(path, id=str(path.relative_to(TOP))) for path in TEXTS if path.is_file()]
+
+
+@pytest.mark.parametrize("page", texts())
+def test_every_make_target_named_exists(page):
+    targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.M))
+    named = {found for span in spans(page.read_text()) for found in re.findall(r"^make ([a-z-]+)", span)}
+    assert named - targets == set(), f"{page.name} names make targets that the Makefile does not have"
+
+
+@pytest.mark.parametrize("page", texts())
+def test_every_subcommand_named_exists(page):
+    choices = set()
+    for action in parser()._actions:
+        choices |= set(action.choices or ())
+    named = {
+        found for span in spans(page.read_text()) for found in re.findall(r"(?:^|/)scaleup ([a-z]+)", span)
+    }
+    assert named - choices == set(), f"{page.name} names commands that 'scaleup --help' does not"
+
+
+@pytest.mark.parametrize("page", texts())
+def test_every_relative_link_of_a_text_resolves(page):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    links = re.findall(r"\]\(([^)\s]+)\)", prose)
+    broken = [
+        link
+        for link in links
+        if not re.match(r"[a-z]+:|#", link) and not (page.parent / unquote(link.partition("#")[0])).exists()
+    ]
+    assert broken == [], f"{page.name} links to files that do not exist"
+
+
+# Made on the reader's machine or part of the system: texts name it, and the checkout does not hold it.
+MADE = re.compile(r"^(\.venv|\.scaleup|_build)(/|$)|^/|^~")
+
+
+@pytest.mark.parametrize("page", texts())
+def test_every_path_named_exists(page):
+    missing = []
+    for span in spans(page.read_text()):
+        for word in span.split():
+            word = word.strip("'\"(),;:").removeprefix("./")
+            first = word.partition("/")[0]
+            known_place = "/" in word and (TOP / first).is_dir()
+            known_kind = re.fullmatch(r"[\w.-]+\.(md|toml|yml|yaml|txt|cff|py|ipynb|cfg|json)", word)
+            if (known_place or known_kind) and not MADE.match(word) and not set(word) & set("<>*{}$="):
+                beside = (page.parent / word).exists()
+                if not (TOP / word).exists() and not beside:
+                    missing.append(word)
+    assert missing == [], f"{page.name} names paths that are not in the checkout"

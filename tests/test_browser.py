@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from labserver import lab_server
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from scaleup.paths import root
 
@@ -76,6 +76,11 @@ def notebook(page: Page) -> list[dict]:
     )
 
 
+def in_front(page: Page, selector: str) -> Locator:
+    """Elements of the visible notebook; the other open ones stay in the document, hidden."""
+    return page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {selector}")
+
+
 def open_notebook(page: Page, path: str) -> None:
     """Open by address, as a link does, and wait for its kernel."""
     page.goto(f"{page.server.url}lab/tree/{path}")
@@ -133,7 +138,7 @@ def test_the_first_lesson_runs_from_top_to_bottom(lab):
     open_notebook(lab, f"notebooks/{LESSON}.ipynb")
     cells = run_all(lab)
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
-    drawn = lab.locator(".jp-OutputArea-output img").first
+    drawn = in_front(lab, ".jp-OutputArea-output img").first
     drawn.scroll_into_view_if_needed()
     assert drawn.evaluate("image => image.naturalWidth") > 100
     picture(lab, "lesson")
@@ -142,7 +147,7 @@ def test_the_first_lesson_runs_from_top_to_bottom(lab):
 
 
 def test_the_formulas_of_the_lesson_are_typeset(lab):
-    expect(lab.locator(".katex, mjx-container").first).to_be_attached()
+    expect(in_front(lab, ".katex, mjx-container").first).to_be_attached()
 
 
 def test_the_exercise_says_not_yet(lab):
@@ -150,7 +155,7 @@ def test_the_exercise_says_not_yet(lab):
     cells = run_all(lab)
     said = "".join("".join(output.get("text", "")) for cell in cells for output in cell["outputs"])
     assert "not yet" in said
-    answer = lab.get_by_text("not yet").first
+    answer = in_front(lab, ".jp-OutputArea-output").filter(has_text="not yet").first
     answer.scroll_into_view_if_needed()
     expect(answer).to_be_visible()
     picture(lab, "exercise")

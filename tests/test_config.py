@@ -44,7 +44,7 @@ def test_every_default_survives_being_written_and_read(tmp_path):
 
 
 CHANGED = {
-    **{f"model.{k}": v for k, v in {"vocab_size": 5000, "layers": 3, "heads": 8, "dim": 64, "hidden": 100}.items()},
+    "model.vocab_size": 5000, "model.layers": 3, "model.heads": 8, "model.dim": 64, "model.hidden": 100,
     "model.context": 512, "data.corpus": "other", "data.seq": 64,
     "train.steps": 7, "train.global_batch": 16, "train.micro_batch": 2, "train.learning_rate": 0.5,
     "train.warmup_steps": 3, "train.weight_decay": 0.3, "train.clip": 2.0, "train.dtype": "bfloat16",

@@ -1,4 +1,4 @@
-"""Text to tokens: on a small corpus in a course folder of its own, then on what data/corpus.yml says of the real one."""
+"""Text to tokens: on a small corpus in a course folder of its own, then what data/corpus.yml says."""
 
 import hashlib
 import importlib.metadata
@@ -233,7 +233,7 @@ def test_a_killed_build_is_built_anew(name, half, course, tmp_path):
 
 
 def test_a_killed_rebuild_does_not_leave_the_old_index_beside_new_shards(course):
-    """New facts arrive, the rebuild is killed, the old facts come back: the shards must be the old ones again."""
+    """New facts arrive, the rebuild is killed, the old facts come back: so must the old shards."""
     corpus.prepare()
     before = stored(course)
     make_course(course, vocab_size=280)

@@ -1,4 +1,4 @@
-"""The proof that N ranks equal one rank: it says yes to a right program and names what is wrong in a wrong one."""
+"""The proof that N ranks equal one: yes to a right program, and the name of what a wrong one gets wrong."""
 
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def test_data_parallel_training_equals_one_rank_on_two_and_on_four():
 
 
 def test_a_sum_instead_of_an_average_is_found_and_named():
-    """The sum of two ranks is twice the average. The loss agrees, so the first gradient must be the finding."""
+    """The sum of two ranks is twice the average. The loss agrees, so the first gradient is the finding."""
     (difference,) = parity.prove(DDP, "sum").values()
     assert not difference.equal
     assert difference.first == "gradient embedding.weight by 1.0e+00"

@@ -1,9 +1,10 @@
-"""The training loop, on a small corpus: alone, on two and four ranks, interrupted, and under Slurm's variables."""
+"""The training loop on a small corpus: alone, on two and four ranks, interrupted, under Slurm's variables."""
 
 import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,10 +29,14 @@ PROGRAM = Path(__file__).parent / "programs" / "parity_train.py"
 MODEL = {"vocab_size": VOCAB, "layers": 1, "heads": 2, "dim": 32, "hidden": 48, "context": 32}
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A course folder of their own: the tests of this file never touch the real `.scaleup`."""
+    return make_course(tmp_path_factory.mktemp("course"))
+
+
 @pytest.fixture(autouse=True)
-def course(tmp_path_factory, monkeypatch):
-    """A course folder of its own for every test. The tests of this file never touch the real `.scaleup`."""
-    home = make_course(tmp_path_factory.mktemp("course"))
+def course(home, monkeypatch):
     monkeypatch.setenv("SCALEUP_HOME", str(home))
     for name in [n for n in os.environ if n.startswith(("SLURM_", "MASTER_"))]:
         monkeypatch.delenv(name)
@@ -42,6 +47,7 @@ def course(tmp_path_factory, monkeypatch):
     corpus.prepare()
     yield home
     torch.set_num_threads(threads)
+    shutil.rmtree(home / ".scaleup" / "runs", ignore_errors=True)
 
 
 def settings(**changes: object) -> Config:
@@ -56,6 +62,10 @@ def losses(history: list[train.Step]) -> list[float]:
 
 def run_folder(course: Path) -> Path:
     return course / ".scaleup" / "runs" / "test"
+
+
+def entries(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def stored_model(folder: Path) -> GPT:
@@ -77,8 +87,7 @@ def test_the_loss_falls_from_guessing():
 
 def test_the_metrics_file_tells_what_the_run_returned(course):
     history = train.train(settings(), quiet=True)
-    lines = (run_folder(course) / "metrics.jsonl").read_text().splitlines()
-    assert [train.Step(**json.loads(line)) for line in lines] == history
+    assert [train.Step(**entry) for entry in entries(run_folder(course))] == history
     assert [step.step for step in history] == list(range(6))
     assert [step.validation_loss is not None for step in history] == [False, False, True] * 2
     assert all(step.tokens_per_second > 0 for step in history)
@@ -152,10 +161,9 @@ def test_earlier_runs_are_set_aside_however_fast_they_follow(course):
     kept = [losses(train.train(settings(steps=1, seed=seed), quiet=True)) for seed in (1, 2, 3, 4)]
     folders = list(run_folder(course).parent.iterdir())
     assert len(folders) == 4
-    found = [[json.loads(line)["loss"] for line in (f / "metrics.jsonl").open()] for f in folders]
+    found = [[entry["loss"] for entry in entries(folder)] for folder in folders]
     assert sorted(found) == sorted(kept), "no run was overwritten or mixed with another"
-    newest = [json.loads(line)["loss"] for line in (run_folder(course) / "metrics.jsonl").open()]
-    assert newest == kept[-1]
+    assert [entry["loss"] for entry in entries(run_folder(course))] == kept[-1]
     assert all((f / "model.pt").exists() and f.name.startswith("test") for f in folders)
 
 
@@ -183,7 +191,7 @@ def test_an_interrupt_keeps_what_was_finished(course, tmp_path):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.strip().splitlines() == ["scaleup: stopped; what was finished is kept."] and out == ""
-    written = [json.loads(line) for line in metrics.open()]
+    written = entries(metrics.parent)
     assert [entry["step"] for entry in written] == list(range(len(written))) and len(written) >= 3
     begun = GPT(GPTConfig(**MODEL)).norm.weight
     assert not torch.equal(stored_model(run_folder(course)).norm.weight, begun), (
@@ -236,7 +244,7 @@ def test_the_seed_decides_the_order():
 
 
 def test_too_few_windows_are_refused():
-    with pytest.raises(CourseError, match=r"7 windows are too few for 1 ranks.*train.micro_batch=8"):
+    with pytest.raises(CourseError, match="7 windows are too few"):
         next(train.batches(Windows(np.arange(29), seq=4), settings().train, 0, 1))
 
 
@@ -292,7 +300,7 @@ def test_several_ranks_train_as_one(world_size, micro_batch, course, tmp_path):
     assert len(list(run_folder(course).parent.iterdir())) == 2, (
         "one folder a run, whatever the number of ranks"
     )
-    assert len((run_folder(course) / "metrics.jsonl").read_text().splitlines()) == 6
+    assert len(entries(run_folder(course))) == 6
 
 
 def free_port() -> int:

@@ -22,7 +22,7 @@ def notebooks() -> list[Path]:
 
 
 def execute(path: Path) -> float:
-    """Run a notebook top to bottom in a fresh kernel, store it; returns seconds. Raises CellExecutionError."""
+    """Run a notebook in a fresh kernel and store it; returns seconds. Raises CellExecutionError."""
     notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
     place = {"metadata": {"path": str(path.parent)}}
@@ -42,11 +42,25 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
     )
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags",)})
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             output.pop("transient", None)
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:  # the book's builder reads a picture's alternative text from the cell
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}
+
+
+def joined(outputs: list) -> list:
+    """Printed pieces that arrived one after another become one: where they were cut is chance."""
+    kept: list = []
+    for output in outputs:
+        before = kept[-1] if kept else None
+        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+            before.text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def compared_share() -> tuple[int, int]:

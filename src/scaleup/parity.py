@@ -78,7 +78,8 @@ class Difference:
 def compare(reference: Snapshot, other: Snapshot, tolerance: float = 1e-5) -> Difference:
     """Compare tensor by tensor; the difference is max |a - b| / max |a|, per tensor.
 
-    Relative to each tensor's own size, because gradients are small: an absolute tolerance would hide a wrong one.
+    Relative to each tensor's own size, because gradients are small: an absolute tolerance would hide
+    a wrong one.
     """
     largest, first = 0.0, None
     for name, expected in reference.items():

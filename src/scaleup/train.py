@@ -75,8 +75,10 @@ def process_group() -> Iterator[tuple[int, int, torch.device]]:
     check_environment()
     if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         if "MASTER_ADDR" not in os.environ:
-            raise CourseError("Slurm started several tasks, but MASTER_ADDR is not set. Export the name of the "
-                              "job's first node as MASTER_ADDR, and a free MASTER_PORT.")  # fmt: skip
+            raise CourseError(
+                "Slurm started several tasks, but MASTER_ADDR is not set. Export the name of the job's first node "
+                "as MASTER_ADDR, and a free MASTER_PORT."
+            )
         slurm = {"RANK": "PROCID", "WORLD_SIZE": "NTASKS", "LOCAL_RANK": "LOCALID"}
         os.environ.update({ours: os.environ[f"SLURM_{theirs}"] for ours, theirs in slurm.items()})
     gpu = torch.cuda.is_available()
@@ -109,8 +111,11 @@ def check_environment() -> None:
     """Refuse early what would fail late: an old PyTorch, far more ranks than cores."""
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < OLDEST_TORCH:
-        raise CourseError(f"PyTorch {torch.__version__} is too old: the course needs at least "
-                          f"{'.'.join(map(str, OLDEST_TORCH))}. Run 'make setup' to get the pinned version.")  # fmt: skip
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise CourseError(
+            f"PyTorch {torch.__version__} is too old: the course needs at least {oldest}. "
+            "Run 'make setup' to get the pinned version."
+        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if not torch.cuda.is_available() and local > RANKS_PER_CORE * cores:
@@ -138,8 +143,10 @@ def accumulation(config: TrainConfig, world_size: int) -> int:
     """Micro-batches that each rank adds up before one optimizer step."""
     together = config.micro_batch * world_size
     if config.global_batch % together:
-        raise CourseError(f"train.global_batch={config.global_batch} is not a multiple of train.micro_batch="
-                          f"{config.micro_batch} x {world_size} ranks = {together}. Change one of them.")  # fmt: skip
+        raise CourseError(
+            f"train.global_batch={config.global_batch} is not a multiple of train.micro_batch="
+            f"{config.micro_batch} x {world_size} ranks = {together}. Change one of them."
+        )
     return config.global_batch // together
 
 
@@ -167,8 +174,10 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
         micro_steps = accumulation(settings, world_size)
         text = prepared(config.data.corpus, rank, world_size)
         if text.vocab_size > config.model.vocab_size:
-            raise CourseError(f"The corpus has {text.vocab_size} tokens, but model.vocab_size="
-                              f"{config.model.vocab_size}. Raise it to at least {text.vocab_size}.")  # fmt: skip
+            raise CourseError(
+                f"The corpus has {text.vocab_size} tokens, but model.vocab_size={config.model.vocab_size}. "
+                f"Raise it to at least {text.vocab_size}."
+            )
         torch.manual_seed(settings.seed)
         bare = GPT(config.model).to(device)
         model = DistributedDataParallel(bare) if world_size > 1 else bare

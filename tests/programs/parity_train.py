@@ -1,4 +1,4 @@
-"""`scaleup.train.train` with the settings of the first argument, a TOML file; each rank hands its losses back."""
+"""`scaleup.train.train` with the settings of a TOML file; each rank hands its steps back."""
 
 import dataclasses
 import sys

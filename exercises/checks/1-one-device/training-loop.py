@@ -20,7 +20,7 @@ def flops(answer):
             right + 6 * 32_000 * 512,
         "this is the forward pass alone. The backward pass costs twice as much again": right / 3,
         "the attention term is missing: 12 layers dim seq": right - 12 * 8 * 512 * 1024,
-        "the attention term is halved. That rule exists; the lesson counts the full scores, 12 layers dim seq":
+        "the attention term is halved. That rule exists; the lesson counts all scores, 12 layers dim seq":
             right - 6 * 8 * 512 * 1024,
         "the MLP has three matrices of dim x hidden, not two": right - 6 * 8 * 512 * 1408,
         "the head is missing: it multiplies every token by a matrix of dim x vocab": right - 6 * 32_000 * 512,
@@ -58,7 +58,7 @@ known_wrong("flops", code(FLOPS.format("6 * n")), "the attention term is missing
 known_wrong(
     "flops",
     code(FLOPS.format("6 * n + 6 * layers * dim * seq")),
-    "the attention term is halved. That rule exists; the lesson counts the full scores, 12 layers dim seq",
+    "the attention term is halved. That rule exists; the lesson counts all scores, 12 layers dim seq",
 )
 known_wrong(
     "flops",

@@ -141,8 +141,10 @@ def hooks(answer):
     if first["summed"]:
         raise NotYet("the gradients are summed, not averaged: divide them in finish(), after wait()")
     if not first["equal"]:
-        raise NotYet("after finish() the gradients are not those of the whole batch. Does every parameter have a hook, "
-                     "and is it divided once, after its wait()?")  # fmt: skip
+        raise NotYet(
+            "after finish() the gradients are not those of the whole batch. Does every parameter have a hook, "
+            "and is it divided once, after its wait()?"
+        )
     if not second["equal"]:
         raise NotYet(
             "the first step is right, the second is not: empty the list of pending works in finish()"
@@ -249,7 +251,7 @@ def efficiency(answer):
     sentences = {
         0.56: "this adds the 80 ms to the step. They run beside the backward pass",
         1.0: "the 80 ms are longer than the 60 ms that could hide them",
-        0.8: "this divides by 125 ms or takes 80 ms for the step. Add up: forward, the longer of two, optimizer",
+        0.8: "this means a step of 125 ms. Add up: forward, the longer of two, optimizer",
         1.2: "this is the time of the step over that of one rank. Efficiency is the other way round",
         83.0: "give a share between 0 and 1, not a percentage",
     }

@@ -102,14 +102,21 @@ def with_pin(folder: Path, package: str, version: str) -> Path:
     return changed
 
 
-def test_a_wrong_torch_is_missing_and_only_that(tmp_path):
+def test_an_old_torch_is_missing(tmp_path):
+    pins = tmp_path / "constraints.txt"
+    pins.write_text("torch==2.13.0\n")
+    old = doctor.pytorch({"version": "2.1.0", "seconds": 1.0}, pins)
+    assert (old.status, old.detail) == ("missing", "2.1.0 is installed; the course was tested with 2.13.0")
+
+
+def test_another_torch_is_pointed_out_and_only_that(tmp_path):
     constraints = with_pin(tmp_path, "torch", "2.13.1")
     report = by_name(doctor.examine(constraints))
     wrong = report["PyTorch"]
-    assert wrong.status == "missing"
-    assert "needs 2.13.1" in wrong.detail
+    assert wrong.status == "look"
+    assert "tested with 2.13.1" in wrong.detail
     assert f"pip install -c {constraints} torch" in wrong.todo
-    assert [name for name, finding in report.items() if finding.status == "missing"] == ["PyTorch"]
+    assert [name for name, finding in report.items() if finding.status == "missing"] == []
 
 
 @pytest.mark.parametrize("suffix", ["", "+cpu", "+cu130", "+rocm7.1"])

@@ -28,11 +28,11 @@ from tqdm.auto import tqdm
 from . import corpus, measure
 from .config import Config, TrainConfig
 from .data import Windows
+from .doctor import OLDEST_TORCH
 from .errors import CourseError
 from .model import GPT, next_token_loss
 from .paths import state
 
-OLDEST_TORCH = (2, 6)  # the first with the public FSDP2 that later lessons use
 RANKS_PER_CORE = 4  # beyond this, processes only take turns
 
 

@@ -262,7 +262,7 @@ def efficiency(answer):
         raise NotYet(
             f"your answer means a step of {100 / got:.0f} ms. Add up: forward, the longer of two, optimizer"
         )
-    return "a step of 120 ms instead of 100 ms"
+    return "the step takes 1.2 times as long as that of one rank"
 
 
 known_wrong("efficiency", 100 / 180, "this adds the 80 ms to the step. They run beside the backward pass")

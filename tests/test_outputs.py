@@ -79,6 +79,24 @@ def test_the_normal_form_is_valid_and_does_not_change_again():
     assert twice == once
 
 
+def test_where_printing_was_cut_does_not_show():
+    def piece(text: str, name: str = "stdout") -> nbformat.NotebookNode:
+        return new_output("stream", name=name, text=text)
+
+    pieces = [
+        piece("a"),
+        piece("b\n"),
+        piece("!", "stderr"),
+        new_output("display_data"),
+        piece("c"),
+        piece("d"),
+    ]
+    normal = new_notebook(cells=[new_code_cell("x", outputs=pieces)])
+    outputs.normalise(normal)
+    found = [(o.get("name"), o.get("text")) for o in normal.cells[0].outputs]
+    assert found == [("stdout", "ab\n"), ("stderr", "!"), (None, None), ("stdout", "cd")]
+
+
 def test_a_notebook_without_metadata_gets_none():
     plain = new_notebook()
     outputs.normalise(plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -45,9 +46,14 @@ class Config:
     def __post_init__(self) -> None:
         if self.data.seq > self.model.context:
             raise ValueError(f"data.seq={self.data.seq} is longer than model.context={self.model.context}.")
-        for name in ("steps", "global_batch", "micro_batch"):
-            if getattr(self.train, name) < 1:
-                raise ValueError(f"train.{name} must be at least 1.")
+        for part in ("model", "data", "train"):
+            for name, value in dataclasses.asdict(getattr(self, part)).items():
+                if type(value) is int and value < 1 and name not in ("seed", "warmup_steps"):
+                    raise ValueError(f"{part}.{name} must be at least 1.")
+        if not self.train.learning_rate > 0:
+            raise ValueError("train.learning_rate must be greater than 0.")
+        if not re.fullmatch(r"\w[\w.-]*", self.out):
+            raise ValueError(f"out is '{self.out}'. Use a plain name: it becomes a folder.")
         if self.train.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"train.dtype is '{self.train.dtype}'; use 'float32' or 'bfloat16'.")
 
@@ -56,9 +62,11 @@ def load(path: str | Path) -> Config:
     """Read a TOML file. Raises CourseError for a missing file, bad TOML, an unknown key or a wrong type."""
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CourseError(f"There is no configuration file {path}. Check the path after --config.") from None
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read: {error.strerror}. Give a TOML file to --config.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CourseError(f"{path} is not valid TOML: {error}. Correct that line.") from None
     return build(Config, table, str(path))

@@ -70,7 +70,13 @@ def source_files(facts: dict) -> list[tuple[str, str]]:
         for f in package_files
         if f.suffix == ".py" and f.parts[0] == package and "tests" not in f.parts
     )
-    return [(name, Path(place).read_text(encoding="utf-8")) for name, place in paths]
+    try:
+        return [(name, Path(place).read_text(encoding="utf-8")) for name, place in paths]
+    except (OSError, UnicodeDecodeError):
+        raise CourseError(
+            f"The installed source of {package} is damaged. "
+            f"Reinstall it: pip install --force-reinstall --no-deps {package}=={facts['version']}"
+        ) from None
 
 
 def checksum(files: list[tuple[str, str]]) -> str:
@@ -124,6 +130,7 @@ def prepare(name: str = "python-source", quiet: bool = False) -> Corpus:
 def build(files: list[tuple[str, str]], facts: dict, folder: Path, quiet: bool) -> None:
     """Write tokenizer, shards and, last, the index that says they are complete."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.json").unlink(missing_ok=True)  # from here on the shards are not complete
     progress = tqdm(total=3, desc="tokenizer", disable=quiet or not sys.stderr.isatty(), leave=False)
     train_files = [text for path, text in files if not is_validation(path)]
     tokenizer = train_tokenizer(train_files, facts["vocab_size"])

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#808080"  # readable on white and on black
-BLUE, ORANGE, GREEN = "#0072b2", "#e69f00", "#009e73"  # Okabe and Ito's palette
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
 STYLE = {
     "figure.figsize": (7, 3.6),

@@ -45,13 +45,22 @@ class Timings:
         """`amount` per second at the median, e.g. tokens per step -> tokens per second."""
         return amount / self.median
 
+    @property
+    def scatter(self) -> float:
+        """Standard deviation of a single run, divided by the mean."""
+        return statistics.stdev(self.seconds) / statistics.mean(self.seconds)
+
+    @property
+    def precision(self) -> float:
+        """How well these runs know their mean: half the width of its 95 % interval, divided by the mean."""
+        return 1.96 * self.scatter / math.sqrt(len(self.seconds))
+
     def runs_for(self, precision: float) -> int:
         """Runs needed before the mean is known to `precision` (0.05 = 5 %) with 95 % confidence.
 
-        n = (1.96 s / (precision * mean))^2 for independent runs of standard deviation s.
+        n = (1.96 s / precision)^2 for independent runs of relative standard deviation s.
         """
-        relative = statistics.stdev(self.seconds) / statistics.mean(self.seconds)
-        return max(2, math.ceil((1.96 * relative / precision) ** 2))
+        return max(2, math.ceil((1.96 * self.scatter / precision) ** 2))
 
 
 def repeat(function: Callable[[], object], repeats: int = 10, warmup: int = 2) -> Timings:

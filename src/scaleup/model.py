@@ -26,11 +26,8 @@ class GPTConfig:
     context: int = 256
 
     def __post_init__(self) -> None:
-        if self.dim % self.heads or (self.dim // self.heads) % 2:
-            raise ValueError(
-                f"dim={self.dim} must split into heads={self.heads} of even width: "
-                f"got {self.dim / self.heads:g} per head."
-            )
+        if self.heads < 1 or self.dim % (2 * self.heads):
+            raise ValueError(f"dim={self.dim} must split into heads={self.heads} of even width.")
 
 
 def rotary_table(head_dim: int, context: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -123,6 +120,8 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         seq = tokens.shape[1]
+        if seq > self.config.context:
+            raise ValueError(f"A window of {seq} tokens is longer than context={self.config.context}.")
         cos, sin = self.cos[:seq], self.sin[:seq]
         x = self.embedding(tokens)  # (batch, seq, dim)
         for block in self.blocks:

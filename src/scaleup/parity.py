@@ -6,6 +6,7 @@ the first tensor that differs. Written once, used by every lesson on parallelism
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -92,11 +93,12 @@ def compare(reference: Snapshot, other: Snapshot, tolerance: float = 1e-5) -> Di
             continue
         scale = expected.abs().max().item() or 1.0
         distance = (expected.double() - got.double()).abs().max().item() / scale
-        largest = max(largest, distance)
+        largest = max(largest, math.inf if math.isnan(distance) else distance)
         if not distance <= tolerance:  # also catches NaN
             first = first or f"{name} by {distance:.1e}"
-    for name in other.keys() - reference.keys():
-        first = first or f"{name} is not in the reference"
+    for name in other:
+        if name not in reference:
+            first = first or f"{name} is not in the reference"
     return Difference(len(reference), largest, first, tolerance)
 
 

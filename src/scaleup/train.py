@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -73,7 +74,8 @@ def process_group() -> Iterator[tuple[int, int, torch.device]]:
     Without either it is rank 0 of 1 and no process group is made.
     """
     check_environment()
-    if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+    slurm_task = "RANK" not in os.environ and "SLURM_PROCID" in os.environ  # salloc's shell is no task
+    if slurm_task and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         if "MASTER_ADDR" not in os.environ:
             raise CourseError(
                 "Slurm started several tasks, but MASTER_ADDR is not set. Export the name of the job's first node "
@@ -89,7 +91,7 @@ def process_group() -> Iterator[tuple[int, int, torch.device]]:
         return
     try:
         dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=10))
-    except (dist.DistNetworkError, ValueError) as error:
+    except (dist.DistNetworkError, dist.DistStoreError, ValueError) as error:
         raise CourseError(rendezvous_advice(error)) from None
     try:
         yield dist.get_rank(), dist.get_world_size(), measure.device()
@@ -129,13 +131,14 @@ def batches(
     """Micro-batches without end: (inputs, targets), each (micro_batch, seq). Reshuffled every epoch."""
     sampler = DistributedSampler(dataset, world_size, rank, seed=config.seed, drop_last=True)
     loader = DataLoader(dataset, config.micro_batch, sampler=sampler, drop_last=True)
-    if not len(loader):
-        raise CourseError(f"{len(dataset)} windows are too few for {world_size} ranks with "
-                          f"train.micro_batch={config.micro_batch}. Use a smaller micro-batch.")  # fmt: skip
+    steps = len(dataset) // config.global_batch  # whole steps an epoch, the same for any number of ranks
+    if not steps:
+        raise CourseError(f"{len(dataset)} windows are too few for train.global_batch={config.global_batch}. "
+                          "Use a smaller batch.")  # fmt: skip
     epoch = 0
     while True:
         sampler.set_epoch(epoch)  # without this every epoch has the same order
-        yield from loader
+        yield from islice(loader, steps * accumulation(config, world_size))
         epoch += 1
 
 
@@ -254,7 +257,7 @@ def prepared(name: str, rank: int, world_size: int) -> corpus.Corpus:
 def run_folder(config: Config) -> Path:
     folder = state() / "runs" / config.out
     if (folder / "metrics.jsonl").exists():
-        folder.rename(folder.with_name(f"{config.out}.{datetime.now():%Y-%m-%d-%H%M%S}"))
+        folder.rename(folder.with_name(f"{config.out}.{datetime.now():%Y-%m-%d-%H%M%S-%f}"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -12,6 +12,7 @@ EPOCHS, WINDOWS = 2, 32
 
 
 def average(model: torch.nn.Module, world_size: int) -> None:
+    """Make every gradient the mean over the ranks, here and nowhere else."""
     for parameter in model.parameters():
         dist.all_reduce(parameter.grad)
 
@@ -23,7 +24,6 @@ def main() -> None:
 
     torch.manual_seed(rank)
     model = GPT(GPTConfig(layers=1, dim=32, heads=2, hidden=64))
-    seen["weight"] = model.head.weight.sum().item()
 
     tokens = corpus.prepare(quiet=True).tokens("train")[: WINDOWS * 64 + 1]
     dataset = Windows(tokens, seq=64)
@@ -31,8 +31,8 @@ def main() -> None:
     loader = DataLoader(dataset, batch_size=4, sampler=sampler)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 
+    seen["weight"] = model.head.weight.sum().item()
     for epoch in range(EPOCHS):
-        seen["order"].append(list(sampler))
         for inputs, targets in loader:
             loss = next_token_loss(model(inputs), targets)
             loss.backward()
@@ -41,10 +41,11 @@ def main() -> None:
             seen["averaged"] = model.head.weight.grad[0].tolist()
             optimizer.step()
             optimizer.zero_grad()
+        seen["order"].append(list(sampler))
         print(f"epoch {epoch}: loss {loss.item():.2f}")
 
     torch.save(model.state_dict(), paths.state() / "broken_training.pt")
-    seen["saved"] = True
+    seen["saved"] = True  # goes with the line above
     dist.barrier()
     ranks.save_result(seen)
     dist.destroy_process_group()

@@ -32,6 +32,8 @@ def main() -> None:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if gpu else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
+    if GLOBAL_BATCH % world_size:
+        raise SystemExit(f"{GLOBAL_BATCH} windows cannot be shared equally by {world_size} ranks.")
 
     dataset = Windows(corpus.prepare(quiet=True).tokens("train"), SEQ)
     sampler = DistributedSampler(dataset, seed=1, drop_last=True)  # knows rank and world size
@@ -39,15 +41,15 @@ def main() -> None:
 
     torch.manual_seed(rank)  # different on purpose: DDP sends rank 0's weights to all
     model = DistributedDataParallel(GPT(GPTConfig()).to(device))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
 
     sampler.set_epoch(0)
     for step, (inputs, targets) in enumerate(islice(loader, STEPS)):
         loss = next_token_loss(model(inputs.to(device)), targets.to(device))
         loss.backward()  # gradients are averaged in here
+        optimizer.step()
         if step == 0:
             parity.record(model, mean_over_ranks(loss))
-        optimizer.step()
         optimizer.zero_grad()
     print(f"own loss {loss.item():.4f}, mean over the ranks {mean_over_ranks(loss):.4f}")
     dist.destroy_process_group()

@@ -46,19 +46,21 @@ TOLERANCE = 1e-4  # in nats, between two losses that have to be the same
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure: pairs (shape, sequences per step). One more round warms up; `matmul` is a matrix size."""
+    """What to measure: pairs (shape, sequences per step). One more round warms up; `matmul` is the matrix size for the
+    peak, None for the usual ones.
+    """
 
     shapes: tuple[tuple[GPTConfig, int], ...]
     rounds: int
     loop_blocks: int
-    matmul: int
+    matmul: int | None
 
 
 FULL = Plan(
     shapes=((GPTConfig(), 8), (GPTConfig(layers=6, heads=6, dim=384, hidden=1152), 4)),
     rounds=9,
     loop_blocks=6,
-    matmul=1536,
+    matmul=None,
 )
 QUICK = Plan(
     shapes=((GPTConfig(layers=2, heads=2, dim=32, hidden=64, context=32), 2),),
@@ -308,7 +310,7 @@ def measure_ranks(quick: bool, progress: Progress) -> list[dict]:
     """Two ranks of one thread beside one rank, taking turns within one run of `rank_part`."""
     progress.part("two ranks")
     arguments = ["--rank-part", *(["--quick"] if quick else [])]
-    found = ranks.run("scaleup.bench", 2, *arguments, timeout=300, quiet=True).results[0]
+    found = ranks.run("scaleup.bench", 2, *arguments, timeout=900, quiet=True).results[0]
     progress.tick()
     return found
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from filelock import FileLock
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 
@@ -110,13 +111,28 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
 def prepare(name: str = "python-source", quiet: bool = False) -> Corpus:
     """Tokenise the corpus once and keep it under `.scaleup/corpus/`; later calls return what is there.
 
-    Raises CourseError if the text or the tokens differ from the checksums in `data/corpus.yml`.
+    Every rank may call it at the same time: one of them does the work, the others wait for it. Raises
+    CourseError if the text or the tokens differ from the checksums in `data/corpus.yml`.
     """
     facts = manifest(name)
     folder = state() / "corpus" / name
-    index = folder / "index.json"
-    if index.exists() and json.loads(index.read_text()) == facts_that_matter(facts):
+    if complete(folder, facts):
         return Corpus(folder, facts["vocab_size"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not complete(folder, facts):  # another process may have made it while this one waited
+            make(facts, folder, quiet)
+    return Corpus(folder, facts["vocab_size"])
+
+
+def complete(folder: Path, facts: dict) -> bool:
+    """Whether the shards of exactly this corpus are there."""
+    index = folder / "index.json"
+    return index.exists() and json.loads(index.read_text()) == facts_that_matter(facts)
+
+
+def make(facts: dict, folder: Path, quiet: bool) -> None:
+    """Read the text, compare its checksum and build the shards."""
     files = source_files(facts)
     if checksum(files) != facts["sha256"]:
         raise CourseError(
@@ -124,12 +140,10 @@ def prepare(name: str = "python-source", quiet: bool = False) -> Corpus:
             f"Reinstall it: pip install --force-reinstall --no-deps {facts['package']}=={facts['version']}"
         )
     build(files, facts, folder, quiet)
-    return Corpus(folder, facts["vocab_size"])
 
 
 def build(files: list[tuple[str, str]], facts: dict, folder: Path, quiet: bool) -> None:
     """Write tokenizer, shards and, last, the index that says they are complete."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.json").unlink(missing_ok=True)  # from here on the shards are not complete
     progress = tqdm(total=3, desc="tokenizer", disable=quiet or not sys.stderr.isatty(), leave=False)
     train_files = [text for path, text in files if not is_validation(path)]

@@ -208,7 +208,7 @@ def ask_torch(python: str = sys.executable, seconds: float = 40) -> dict:
 def pytorch(answer: dict, constraints: Path) -> Finding:
     """PyTorch imports, and is the pinned version; a local suffix such as +cpu or +cu130 is fine.
 
-    A supercomputer brings its own PyTorch: another version that is new enough is something to know, not a fault.
+    A supercomputer brings its own PyTorch: another version that is new enough is something to know, no fault.
     """
     pin = read_pins(constraints).get("torch")
     install = pip_install(constraints, "torch")

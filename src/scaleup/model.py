@@ -31,14 +31,18 @@ class GPTConfig:
 
 
 def rotary_table(head_dim: int, context: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every position's angles, each (context, head_dim / 2). Su et al. 2021, eq. 34."""
+    """Cosine and sine of every position's angles, each (context, head_dim / 2). Su et al. 2021."""
     frequency = base ** (-torch.arange(0, head_dim, 2).float() / head_dim)
     angle = torch.outer(torch.arange(context).float(), frequency)
     return angle.cos(), angle.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (first half, second half) of the last axis by its position's angle. Keeps the shape."""
+    """Turn each pair of the last axis by its position's angle; keeps the shape.
+
+    A pair is a number of the first half and its partner in the second half, as in GPT-NeoX; Su et al. pair
+    neighbours.
+    """
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
@@ -130,5 +134,11 @@ class GPT(nn.Module):
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats: logits (batch, seq, vocab), targets (batch, seq) -> scalar."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    """Mean cross-entropy in nats: logits (batch, seq, vocab), targets (batch, seq) -> scalar.
+
+    Computed for 512 tokens at a time: the loss makes copies of its logits, which are the largest tensors of a
+    small model, and small copies stay in the cache.
+    """
+    pieces = zip(logits.flatten(0, 1).split(512), targets.flatten().split(512), strict=True)
+    total = sum(F.cross_entropy(piece.float(), target, reduction="sum") for piece, target in pieces)
+    return total / targets.numel()

@@ -78,8 +78,8 @@ def process_group() -> Iterator[tuple[int, int, torch.device]]:
     if slurm_task and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         if "MASTER_ADDR" not in os.environ:
             raise CourseError(
-                "Slurm started several tasks, but MASTER_ADDR is not set. Export the name of the job's first node "
-                "as MASTER_ADDR, and a free MASTER_PORT."
+                "Slurm started several tasks, but MASTER_ADDR is not set. Export the name of the job's first "
+                "node as MASTER_ADDR, and a free MASTER_PORT."
             )
         slurm = {"RANK": "PROCID", "WORLD_SIZE": "NTASKS", "LOCAL_RANK": "LOCALID"}
         os.environ.update({ours: os.environ[f"SLURM_{theirs}"] for ours, theirs in slurm.items()})
@@ -175,7 +175,7 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
     with process_group() as (rank, world_size, device):
         settings = config.train
         micro_steps = accumulation(settings, world_size)
-        text = prepared(config.data.corpus, rank, world_size)
+        text = corpus.prepare(config.data.corpus, quiet=rank > 0)
         if text.vocab_size > config.model.vocab_size:
             raise CourseError(
                 f"The corpus has {text.vocab_size} tokens, but model.vocab_size={config.model.vocab_size}. "
@@ -243,15 +243,6 @@ def average(value: Tensor, world_size: int) -> float:
     if world_size > 1:
         dist.all_reduce(value)
     return value.item() / world_size
-
-
-def prepared(name: str, rank: int, world_size: int) -> corpus.Corpus:
-    """The corpus; when several ranks start, rank 0 makes it and the others wait."""
-    if rank == 0:
-        text = corpus.prepare(name)
-    if world_size > 1:
-        dist.barrier()
-    return text if rank == 0 else corpus.prepare(name, quiet=True)
 
 
 def run_folder(config: Config) -> Path:

@@ -1,11 +1,18 @@
 """Checks of the exercises on data-parallel training. Those of the first two run on two real ranks."""
 
+import math
+
 from scaleup import ranks
 from scaleup.exercises import NotYet, code, edited, exercise, known_wrong
 
 
+def needs_function(answer, name):
+    if not callable(answer):
+        raise NotYet(f"the check needs your function {name}, you gave a {type(answer).__name__}")
+
+
 def on_two_ranks_average(answer):
-    """One rank's view: gradients of 1 and 3 before; what the answer made of them and of the parameters."""
+    """One rank's view: gradients of 1 and 5 before; what the answer made of them and of the parameters."""
     import torch
     import torch.distributed as dist
 
@@ -13,42 +20,41 @@ def on_two_ranks_average(answer):
     model = torch.nn.Linear(2, 2)
     for parameter in model.parameters():
         parameter.data.fill_(10.0 * (rank + 1))
-        parameter.grad = torch.full_like(parameter, 1.0 + 2 * rank)
+        parameter.grad = torch.full_like(parameter, 1.0 + 4 * rank)
     answer(model, world_size)
     return {
-        "gradients": sorted({p.grad.flatten()[0].item() for p in model.parameters()}),
+        "gradients": sorted({value for p in model.parameters() for value in p.grad.flatten().tolist()}),
         "parameters": [p.data.flatten()[0].item() for p in model.parameters()],
     }
 
 
-@exercise("average", hint="Two ranks hold 1 and 3. Both must hold 2 afterwards.", limit=60)
+@exercise("average", hint="Two ranks hold 1 and 5. Both must hold 3 afterwards.", limit=60)
 def average(answer):
+    needs_function(answer, "average_gradients")
     first, second = ranks.call(on_two_ranks_average, 2, answer, timeout=45)
     if first["parameters"] != [10.0, 10.0] or second["parameters"] != [20.0, 20.0]:
         raise NotYet(
             "the parameters were changed. Average the gradients, parameter.grad, and leave the parameters"
         )
-    got = first["gradients"], second["gradients"]
-    if got == ([2.0], [2.0]):
-        return "two ranks with the gradients 1 and 3 both hold 2"
+    got = tuple(first["gradients"]), tuple(second["gradients"])
+    if got == ((3.0,), (3.0,)):
+        return "two ranks with the gradients 1 and 5 both hold 3"
     sentences = {
-        ([4.0], [4.0]): "this is the sum of the gradients: divide it by the world size",
-        ([1.0], [1.0]): "the gradients were divided by the world size twice",
+        ((6.0,), (6.0,)): "this is the sum of the gradients: divide it by the world size",
+        ((1.5,), (1.5,)): "the gradients were divided by the world size twice",
         (
-            [0.5],
-            [1.5],
+            (0.5,),
+            (2.5,),
         ): "the gradients were divided, but never added up over the ranks: all_reduce is missing",
         (
-            [1.0],
-            [3.0],
+            (1.0,),
+            (5.0,),
         ): "the gradients are what they were before. Does your function write into parameter.grad?",
-        ([2.0], [3.0]): "only rank 0 got the result. Use all_reduce, which gives it to every rank",
+        ((1.0,), (1.0,)): "every rank holds rank 0's gradient: broadcast copies, all_reduce adds",
+        ((3.0,), (5.0,)): "only rank 0 got the result. Use all_reduce, which gives it to every rank",
     }
-    raise NotYet(
-        sentences.get(
-            got, f"the ranks held 1 and 3 and now hold {got[0]} and {got[1]}, where both should hold 2"
-        )
-    )
+    held = " and ".join(", ".join(f"{value:g}" for value in values) for values in got)
+    raise NotYet(sentences.get(got, f"the ranks held 1 and 5 and now hold {held}, where all should be 3"))
 
 
 AVERAGE = """
@@ -80,6 +86,13 @@ known_wrong(
         )
     ),
     "the gradients were divided by the world size twice",
+)
+
+
+known_wrong(
+    "average",
+    code(AVERAGE.format("dist.broadcast(parameter.grad, src=0)")),
+    "every rank holds rank 0's gradient: broadcast copies, all_reduce adds",
 )
 
 
@@ -126,6 +139,7 @@ def on_two_ranks_hooks(answer):
 
 @exercise("hooks", hint="Keep what all_reduce returns in a list; finish() goes through that list.", limit=60)
 def hooks(answer):
+    needs_function(answer, "attach")
     seen = ranks.call(on_two_ranks_hooks, 2, answer, timeout=45)[0]
     if "finish" in seen:
         raise NotYet(f"attach returned a {seen['finish']}. It has to return the function finish")
@@ -142,8 +156,8 @@ def hooks(answer):
         raise NotYet("the gradients are summed, not averaged: divide them in finish(), after wait()")
     if not first["equal"]:
         raise NotYet(
-            "after finish() the gradients are not those of the whole batch. Does every parameter have a hook, "
-            "and is it divided once, after its wait()?"
+            "after finish() the gradients are not those of the whole batch. Does every parameter have a hook, and "
+            "is it divided once, after its wait()?"
         )
     if not second["equal"]:
         raise NotYet(
@@ -205,9 +219,13 @@ known_wrong(
 )
 
 
+def is_number(value):
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 @exercise("shares", hint="world size x own count / total count.")
 def shares(answer):
-    if len(answer) != 2:
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(is_number, answer)):
         raise NotYet("give two numbers: (factor of rank 0, factor of rank 1)")
     got = tuple(round(float(x), 3) for x in answer)
     sentences = {
@@ -220,6 +238,7 @@ def shares(answer):
             1.0,
         ): "this changes nothing, and each token of rank 1 counts three times as much as one of rank 0",
         (0.5, 1.5): "the factors are swapped: the rank with more tokens must weigh more",
+        (0.375, 0.125): "you divided by the world size. DDP does that too, so multiply by it",
         (300.0, 100.0): "right in proportion, but DDP's mean of the two must be the mean over 400 tokens",
     }
     if got in sentences:
@@ -255,10 +274,12 @@ def efficiency(answer):
         1.2: "this is the time of the step over that of one rank. Efficiency is the other way round",
         83.0: "give a share between 0 and 1, not a percentage",
     }
+    if not is_number(answer):
+        raise NotYet(f"give a number such as 0.5, not {answer!r}")
     got = round(float(answer), 2)
     if got in sentences:
         raise NotYet(sentences[got])
-    if abs(got - 0.83) > 0.011:
+    if not abs(got - 0.83) < 0.011:
         raise NotYet(
             f"your answer means a step of {100 / got:.0f} ms. Add up: forward, the longer of two, optimizer"
         )
@@ -270,7 +291,9 @@ known_wrong("efficiency", 1, "the 80 ms are longer than the 60 ms that could hid
 known_wrong("efficiency", 83, "give a share between 0 and 1, not a percentage")
 
 
-@exercise("bugs", hint="Look for what the lesson does and the file does not.", limit=90, file=True)
+@exercise(
+    "bugs", hint="Weights, order of the data, gradient, file: look at each in turn.", limit=90, file=True
+)
 def bugs(path):
     results = ranks.run(path, 2, timeout=75, quiet=True).results
     if len(results) < 2 or not all(

@@ -46,8 +46,9 @@ TOLERANCE = 1e-4  # in nats, between two losses that have to be the same
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure: pairs (shape, sequences per step). One more round warms up; `matmul` is the matrix size for the
-    peak, None for the usual ones.
+    """What to measure: pairs (shape, sequences per step) and the matrix size for the peak (None: the usual).
+
+    One more round than `rounds` warms up.
     """
 
     shapes: tuple[tuple[GPTConfig, int], ...]

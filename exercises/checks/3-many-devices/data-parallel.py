@@ -156,8 +156,8 @@ def hooks(answer):
         raise NotYet("the gradients are summed, not averaged: divide them in finish(), after wait()")
     if not first["equal"]:
         raise NotYet(
-            "after finish() the gradients are not those of the whole batch. Does every parameter have a hook, and "
-            "is it divided once, after its wait()?"
+            "after finish() the gradients are not those of the whole batch. Has every parameter a hook, "
+            "and is it divided once, after wait()?"
         )
     if not second["equal"]:
         raise NotYet(

@@ -151,6 +151,12 @@ def known_wrong(name: str, answer: Any, message: str) -> None:
     checks.known_wrong.append(KnownWrong(name, answer, message))
 
 
+def needs_function(answer: Any, name: str) -> None:
+    """Not yet, unless the answer is a function."""
+    if not callable(answer):
+        raise NotYet(f"the check needs your function {name}, you gave a {type(answer).__name__}")
+
+
 def code(source: str) -> Any:
     """Runs `source` as a learner's cell would and returns the last thing that it defines."""
     source = textwrap.dedent(source).strip("\n") + "\n"

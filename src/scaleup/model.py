@@ -31,20 +31,23 @@ class GPTConfig:
 
 
 def rotary_table(head_dim: int, context: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every position's angles, each (context, head_dim / 2). Su et al. 2021."""
+    """Cosine and signed sine of every position's angles, each (context, head_dim). Su et al. 2021.
+
+    Both halves of a row hold the same angles; the sine of the first half is negated, ready for `rotate`.
+    """
     frequency = base ** (-torch.arange(0, head_dim, 2).float() / head_dim)
     angle = torch.outer(torch.arange(context).float(), frequency)
-    return angle.cos(), angle.sin()
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair of the last axis by its position's angle; keeps the shape.
 
     A pair is a number of the first half and its partner in the second half, as in GPT-NeoX; Su et al. pair
-    neighbours.
+    neighbours. Rolling by half the width puts every number's partner in its place.
     """
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class Attention(nn.Module):
@@ -64,6 +67,7 @@ class Attention(nn.Module):
         query, key, value = (
             layer(x).view(split).transpose(1, 2) for layer in (self.query, self.key, self.value)
         )  # (batch, heads, seq, head_dim)
+        cos, sin = cos.to(query.dtype), sin.to(query.dtype)
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq, -1))

@@ -7,13 +7,8 @@ from unittest import mock
 import torch
 
 from scaleup import measure
-from scaleup.exercises import NotYet, code, exercise, known_wrong
+from scaleup.exercises import NotYet, code, exercise, known_wrong, needs_function
 from scaleup.model import GPT, GPTConfig, next_token_loss
-
-
-def needs_function(answer, name):
-    if not callable(answer):
-        raise NotYet(f"the check needs your function {name}, you gave a {type(answer).__name__}")
 
 
 @exercise("flops", hint="N has three parts: attention, MLP, head. Then 6 N, then the attention term.")

@@ -3,12 +3,7 @@
 import math
 
 from scaleup import ranks
-from scaleup.exercises import NotYet, code, edited, exercise, known_wrong
-
-
-def needs_function(answer, name):
-    if not callable(answer):
-        raise NotYet(f"the check needs your function {name}, you gave a {type(answer).__name__}")
+from scaleup.exercises import NotYet, code, edited, exercise, known_wrong, needs_function
 
 
 def on_two_ranks_average(answer):

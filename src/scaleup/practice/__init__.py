@@ -1,0 +1,10 @@
+"""The practice supercomputer: a real Slurm on this machine; its nodes are pretended, its answers are not.
+
+`slurm` finds or unpacks Slurm, `configuration` writes its files, `supervisor` starts nodes and daemons and
+ends them, `cluster` is what a person calls (up, down, status, run), and `validator` asks a real scheduler
+about scripts for other machines.
+"""
+
+from .cluster import connect, down, is_up, run, status, up, wait
+
+__all__ = ["connect", "down", "is_up", "run", "status", "up", "wait"]

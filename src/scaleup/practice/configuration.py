@@ -1,0 +1,187 @@
+"""Slurm's own files for the practice supercomputer: slurm.conf, gres.conf, job_submit.lua, hosts.
+
+What the cluster looks like (nodes, devices, memory, queues) is in `data/machines.yml` under `practice`.
+"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .. import machines
+from .slurm import Slurm
+
+LOGIN = "login"
+NETWORK = "10.77.0"  # of the private bridge; nobody outside the namespaces sees it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One cluster: where its folder is, how its parts talk.
+
+    `mode` is "namespaces" (every node has its own host name, address and scratch) or "plain" (all on
+    127.0.0.1, a port each, guarded by munge). `link_mbit` throttles each node's link; None leaves it alone.
+    """
+
+    folder: Path
+    mode: str
+    nodes: int
+    devices: int
+    cores: int
+    memory_gb: int
+    ports: tuple[int, ...]
+    link_mbit: int | None = None
+    scratch: str = "/var/tmp"  # where each node sees a folder of its own, in namespaces
+
+    @property
+    def munge_socket(self) -> str:
+        return f"{self.folder}/munge.socket"
+
+    @property
+    def names(self) -> list[str]:
+        return [f"node{number}" for number in range(1, self.nodes + 1)]
+
+    def address(self, number: int) -> str:
+        """Of node `number`; 0 is the login node."""
+        return f"{NETWORK}.{number or 254}" if self.mode == "namespaces" else "127.0.0.1"
+
+    def as_json(self) -> dict:
+        return asdict(self) | {"folder": str(self.folder)}
+
+
+def from_json(content: dict) -> Layout:
+    return Layout(**content | {"folder": Path(content["folder"]), "ports": tuple(content["ports"])})
+
+
+def minutes(hours: float) -> int:
+    return round(hours * 60)
+
+
+def slurm_conf(layout: Layout, slurm: Slurm) -> str:
+    folder, user = layout.folder, getpass.getuser()
+    login = f"{LOGIN}({layout.address(0)})" if layout.mode == "namespaces" else "localhost(127.0.0.1)"
+    if layout.mode == "namespaces":  # nobody else can reach these ports
+        security = ["AuthType=auth/none", "CredType=cred/none", "AuthInfo=cred_expire=10"]
+    else:
+        security = [
+            "AuthType=auth/munge",
+            "CredType=cred/munge",
+            f"AuthInfo=socket={layout.munge_socket},cred_expire=10",
+        ]
+    lines = [
+        "ClusterName=practice",
+        f"SlurmctldHost={login}",
+        f"SlurmctldPort={layout.ports[0]}",
+        f"SlurmdPort={layout.ports[1]}",
+        f"SlurmUser={user}",
+        f"SlurmdUser={user}",
+        *security,
+        f"StateSaveLocation={folder}/state",
+        f"SlurmdSpoolDir={folder}/nodes/%n",
+        f"SlurmctldPidFile={folder}/slurmctld.pid",
+        f"SlurmdPidFile={folder}/nodes/%n/slurmd.pid",
+        f"SlurmctldLogFile={folder}/slurmctld.log",
+        f"SlurmdLogFile={folder}/nodes/%n/slurmd.log",
+        "# Two real cores pose as many, and /dev/null as a device.",
+        "SlurmdParameters=config_overrides",
+        "GresTypes=gpu",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core_Memory",
+        "TaskPlugin=task/none",
+        "ProctrackType=proctrack/linuxproc",
+        "JobAcctGatherType=jobacct_gather/none",
+        "JobCompType=jobcomp/filetxt",
+        f"JobCompLoc={folder}/finished-jobs.txt",
+        f"TaskProlog={folder}/task-prolog",
+        "# A wrong request is refused at once, as on the real machines.",
+        "EnforcePartLimits=ALL",
+        "JobSubmitPlugins=lua",
+        "# Decisions in seconds; a lost node is noticed in 30.",
+        "SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=5,bf_interval=5",
+        "SlurmdTimeout=30",
+        "SlurmctldTimeout=30",
+        "ReturnToService=2",
+        "KillWait=10",
+        "MinJobAge=3600",
+        "MpiDefault=none",
+    ]
+    if slurm.plugins:
+        lines.append(f"PluginDir={slurm.plugins}")
+    for number, name in enumerate(layout.names, start=1):
+        port = "" if layout.mode == "namespaces" else f" Port={layout.ports[1 + number]}"
+        lines.append(
+            f"NodeName={name} NodeAddr={layout.address(number)}{port} CPUs={layout.cores} "
+            f"RealMemory={layout.memory_gb * 1024} Gres=gpu:{layout.devices} State=UNKNOWN"
+        )
+    everything = f"node[1-{layout.nodes}]" if layout.nodes > 1 else "node1"
+    for number, queue in enumerate(machines.machine("practice")["partitions"].value):
+        lines.append(
+            f"PartitionName={queue['partition']} Nodes={everything} Default={'NO' if number else 'YES'} "
+            f"MaxTime={minutes(queue['hours'])} MaxNodes={min(queue['nodes'], layout.nodes)} "
+            f"DefaultTime=5 State=UP"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def gres_conf(layout: Layout) -> str:
+    """The pretended devices: Slurm wants a character device for each, links to /dev/null are enough."""
+    return f"AutoDetect=off\nName=gpu File={layout.folder}/devices/gpu[0-{layout.devices - 1}]\n"
+
+
+def job_submit_lua() -> str:
+    """Refuses a job without the account, as a machine with accounting does."""
+    account = machines.machine("practice")["account_example"].value
+    return f"""\
+function slurm_job_submit(job, partitions, uid)
+  if job.account ~= "{account}" then
+    slurm.log_user("this machine wants --account={account}")
+    return slurm.ESLURM_INVALID_ACCOUNT
+  end
+  return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, uid)
+  return slurm.SUCCESS
+end
+
+return slurm.SUCCESS
+"""
+
+
+def hosts(layout: Layout) -> str:
+    lines = ["127.0.0.1 localhost", f"{layout.address(0)} {LOGIN}"]
+    lines += [f"{layout.address(number)} {name}" for number, name in enumerate(layout.names, start=1)]
+    return "\n".join(lines) + "\n"
+
+
+def nsswitch() -> str:
+    """The system's own, but host names come from the file alone: no look-up leaves the cluster."""
+    system = Path("/etc/nsswitch.conf")
+    lines = system.read_text().splitlines() if system.exists() else ["passwd: files", "group: files"]
+    return "\n".join([line for line in lines if not line.startswith("hosts:")] + ["hosts: files"]) + "\n"
+
+
+def write(layout: Layout, slurm: Slurm) -> None:
+    """All files of the cluster below `layout.folder`, which exists and belongs to the user alone."""
+    folder = layout.folder
+    slurm.link(folder)
+    texts = {
+        "slurm.conf": slurm_conf(layout, slurm),
+        "gres.conf": gres_conf(layout),
+        "job_submit.lua": job_submit_lua(),
+        "hosts": hosts(layout),
+        "nsswitch.conf": nsswitch(),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    scratch = layout.scratch if layout.mode == "namespaces" else f"{folder}/nodes/$SLURMD_NODENAME/scratch"
+    prolog = folder / "task-prolog"
+    prolog.write_text(f"#!/bin/sh\necho export TMPDIR={scratch}\n")
+    prolog.chmod(0o700)
+    (folder / "state").mkdir()
+    (folder / "devices").mkdir()
+    for number in range(layout.devices):
+        (folder / "devices" / f"gpu{number}").symlink_to("/dev/null")
+    for name in layout.names:
+        (folder / "nodes" / name / "scratch").mkdir(parents=True)

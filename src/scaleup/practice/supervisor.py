@@ -1,0 +1,177 @@
+"""The first process of the practice supercomputer: starts nodes and daemons, takes them along when it ends.
+
+In namespaces it is process 1 of a tree of its own: when it dies, for whatever reason, the kernel ends every
+process in the tree, and interfaces and mounts go with them. In plain mode it ends what carries its mark.
+
+    python -m scaleup.practice.supervisor FOLDER     (started by scaleup.practice.cluster)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from ..guard import MARK, sweep
+from .configuration import LOGIN, Layout, from_json
+
+SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
+# A node: wait until its end of the cable is there, take name and address, then become slurmd.
+NODE = """
+echo separated
+read go
+hostname "$NODE"
+ip link set lo up
+ip address add "$ADDRESS/24" dev eth0
+ip link set eth0 up
+[ -z "$LINK" ] || tc qdisc add dev eth0 root tbf rate "${LINK}mbit" burst 256kb latency 400ms
+mount --bind "$FOLDER/nodes/$NODE/scratch" "$SCRATCH"
+exec "$FOLDER/sbin/slurmd" -D -N "$NODE" -d "$FOLDER/sbin/slurmstepd"
+"""
+
+
+class Supervisor:
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.running: dict[str, subprocess.Popen] = {}
+        self.networks: dict[str, str] = {}  # a node's network namespace
+
+    def spawn(self, name: str, words: list[str], **options) -> subprocess.Popen:
+        log = open(self.layout.folder / f"{name}.out", "ab")  # noqa: SIM115 - the child keeps it
+        options = {"stdin": subprocess.DEVNULL, "stdout": log} | options
+        process = subprocess.Popen(
+            words, stderr=log, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []), **options
+        )
+        log.close()
+        self.running[name] = process
+        return process
+
+    def prepare(self) -> None:
+        """Name, address and files of the login node, and the switch that all nodes hang on."""
+        folder = self.layout.folder
+        for words in (
+            ["hostname", LOGIN],
+            ["ip", "link", "set", "lo", "up"],
+            ["ip", "link", "add", "cluster", "type", "bridge"],
+            ["ip", "address", "add", f"{self.layout.address(0)}/24", "dev", "cluster"],
+            ["ip", "link", "set", "cluster", "up"],
+            ["mount", "--bind", f"{folder}/hosts", "/etc/hosts"],
+            ["mount", "--bind", f"{folder}/nsswitch.conf", "/etc/nsswitch.conf"],
+        ):
+            subprocess.run(words, check=True)
+
+    def start_missing(self) -> None:
+        """Start every part that is not running."""
+        folder, plain = self.layout.folder, self.layout.mode == "plain"
+        if plain and "munged" not in self.running:
+            self.start_munged()
+        if "slurmctld" not in self.running:
+            self.spawn("slurmctld", [f"{folder}/sbin/slurmctld", "-D"])
+        for number, name in enumerate(self.layout.names, start=1):
+            if name not in self.running:
+                self.start_plain_node(name) if plain else self.start_node(number, name)
+
+    def start_munged(self) -> None:
+        folder, socket = self.layout.folder, self.layout.munge_socket
+        key = folder / "munge.key"
+        if not key.exists():
+            key.write_bytes(os.urandom(1024))
+            key.chmod(0o600)
+        Path(socket).unlink(missing_ok=True)
+        program = os.environ["SCALEUP_MUNGED"]
+        words = [program, "--foreground", "--force", f"--key-file={key}", f"--socket={socket}"]
+        words += [f"--{kind}-file={folder}/munged.{kind}" for kind in ("pid", "seed", "log")]
+        self.spawn("munged", words)
+
+    def start_plain_node(self, name: str) -> None:
+        folder = self.layout.folder
+        words = [f"{folder}/sbin/slurmd", "-D", "-N", name, "-d", f"{folder}/sbin/slurmstepd"]
+        self.spawn(name, words, env=os.environ | {"SLURMD_NODENAME": name})
+
+    def start_node(self, number: int, name: str) -> None:
+        layout = self.layout
+        cable = f"cable{number}"
+        subprocess.run(["ip", "link", "delete", cable], capture_output=True)  # of a node that died
+        told = {
+            "NODE": name,
+            "ADDRESS": layout.address(number),
+            "FOLDER": str(layout.folder),
+            "SCRATCH": layout.scratch,
+            "LINK": str(layout.link_mbit or ""),
+        }
+        node = self.spawn(
+            name,
+            ["unshare", "--net", "--mount", "--uts", "sh", "-ec", NODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | told,
+        )
+        node.stdout.readline()
+        self.networks[name] = os.readlink(f"/proc/{node.pid}/ns/net")
+        peer = ["type", "veth", "peer", "name", "eth0", "netns", str(node.pid)]
+        subprocess.run(["ip", "link", "add", cable, *peer], check=True)
+        subprocess.run(["ip", "link", "set", cable, "master", "cluster", "up"], check=True)
+        if layout.link_mbit:
+            rate = ["rate", f"{layout.link_mbit}mbit", "burst", "256kb", "latency", "400ms"]
+            subprocess.run(["tc", "qdisc", "add", "dev", cable, "root", "tbf", *rate], check=True)
+        node.stdin.write(b"go\n")
+        node.stdin.close()
+        node.stdout.close()
+
+    def bury(self) -> None:
+        """Collect the dead. A node whose slurmd died is off: what still ran on it ends too."""
+        with contextlib.suppress(ChildProcessError):
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) > 0:
+                for name in [name for name, process in self.running.items() if process.pid == pid]:
+                    del self.running[name]
+                    if name in self.layout.names:
+                        self.switch_off(name)
+
+    def switch_off(self, name: str) -> None:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                if self.layout.mode == "plain":
+                    told = (process / "environ").read_bytes().split(b"\0")
+                    there = f"SLURMD_NODENAME={name}".encode() in told and self.is_ours(told)
+                else:
+                    there = os.readlink(process / "ns/net") == self.networks.get(name)
+                if there:
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    @staticmethod
+    def is_ours(environment: list[bytes]) -> bool:
+        return f"{MARK}={os.environ[MARK]}".encode() in environment
+
+    def serve(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if self.layout.mode == "namespaces":
+            self.prepare()
+        while True:
+            self.start_missing()
+            while (received := signal.sigwait(SIGNALS)) != signal.SIGUSR1:
+                if received == signal.SIGTERM:
+                    return
+                self.bury()
+
+
+def main(folder: str) -> None:
+    layout = from_json(json.loads((Path(folder) / "cluster.json").read_text())["layout"])
+    if layout.mode == "namespaces":
+        Supervisor(layout).serve()
+        return
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what the daemons leave behind comes to us
+    mark = os.environ[MARK]
+    try:
+        Supervisor(layout).serve()
+    finally:
+        os.environ.pop(MARK)
+        sweep(mark, patience=1.0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

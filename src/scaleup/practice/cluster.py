@@ -202,26 +202,28 @@ def _start(plan: Layout, installed: slurm.Slurm, separate: list[str]) -> None:
     environment |= {"SCALEUP_MUNGED": str(installed.munged)}
     for name in [name for name in environment if name.startswith("SLURM_") and name != "SLURM_CONF"]:
         del environment[name]  # of a job that we may be in
-    with open(plan.folder / "supervisor.out", "ab") as log:
-        launcher = subprocess.Popen(
-            [*separate, sys.executable, "-P", "-m", "scaleup.practice.supervisor", str(plan.folder)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
-            start_new_session=True,
-        )  # fmt: skip
-    supervisor = _child_of(launcher) if separate else psutil.Process(launcher.pid)
+    words = [*separate, sys.executable, "-P", "-m", "scaleup.practice.supervisor", str(plan.folder)]
+    # Not our child: it outlives us, and whoever adopts it collects it.
+    launcher = subprocess.run(
+        ["sh", "-c", '"$@" >> "$0" 2>&1 < /dev/null & echo $!', plan.folder / "supervisor.out", *words],
+        env=environment, cwd="/", start_new_session=True, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    supervisor = _first_process(int(launcher.stdout), bool(separate))
     content = {"pid": supervisor.pid, "born": supervisor.create_time(), "layout": plan.as_json()}
     content |= {"own_user": OWN_USER[0] in separate, "environment": installed.environment()}
     (plan.folder / "cluster.json").write_text(json.dumps(content))
     _write_commands(plan)
 
 
-def _child_of(launcher: subprocess.Popen) -> psutil.Process:
-    """Process 1 of the new tree, as seen from here."""
+def _first_process(launcher: int, separate: bool) -> psutil.Process:
+    """The supervisor as seen from here: in namespaces the only child of its launcher."""
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and launcher.poll() is None:
-        if children := psutil.Process(launcher.pid).children():
-            return children[0]
-        time.sleep(0.005)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while time.monotonic() < deadline:
+            process = psutil.Process(launcher)
+            if found := process.children() if separate else [process]:
+                return found[0]
+            time.sleep(0.005)
     raise CourseError(f"The nodes could not be separated.\n{_last_lines()}")
 
 
@@ -300,6 +302,7 @@ def _client_environment() -> dict[str, str]:
     place = folder()
     return content.get("environment", {}) | {
         "SLURM_CONF": f"{place}/slurm.conf",
+        "DASK_CONFIG": f"{place}/dask",
         guard.MARK: mark(),
         "PATH": f"{place}/bin:{os.environ.get('PATH', '')}",
     }

@@ -39,6 +39,11 @@ class Layout:
         return f"{self.folder}/munge.socket"
 
     @property
+    def interface(self) -> str:
+        """The network interface that nodes talk through."""
+        return "eth0" if self.mode == "namespaces" else "lo"
+
+    @property
     def names(self) -> list[str]:
         return [f"node{number}" for number in range(1, self.nodes + 1)]
 
@@ -68,6 +73,7 @@ def slurm_conf(layout: Layout, slurm: Slurm) -> str:
             "AuthType=auth/munge",
             "CredType=cred/munge",
             f"AuthInfo=socket={layout.munge_socket},cred_expire=10",
+            "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny",  # listen on loopback only
         ]
     lines = [
         "ClusterName=practice",
@@ -155,6 +161,24 @@ def hosts(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
+def dask_yaml(layout: Layout) -> str:
+    """What `dask_jobqueue.SLURMCluster()` takes on this cluster: one worker, a node of its own."""
+    account = machines.machine("practice")["account_example"].value
+    return f"""\
+jobqueue:
+  slurm:
+    account: {account}
+    cores: 2
+    processes: 1
+    memory: 2GB
+    walltime: "00:10:00"
+    interface: {layout.interface}
+    local-directory: {layout.scratch or layout.folder / "scratch"}
+    job-extra-directives: ["--exclusive"]
+    scheduler-options: {{dashboard_address: null}}
+"""
+
+
 def nsswitch() -> str:
     """The system's own, but host names come from the file alone: no look-up leaves the cluster."""
     system = Path("/etc/nsswitch.conf")
@@ -171,8 +195,10 @@ def write(layout: Layout, slurm: Slurm) -> None:
         "gres.conf": gres_conf(layout),
         "job_submit.lua": job_submit_lua(),
         "hosts": hosts(layout),
+        "dask/jobqueue.yaml": dask_yaml(layout),
         "nsswitch.conf": nsswitch(),
     }
+    (folder / "dask").mkdir()
     for name, text in texts.items():
         (folder / name).write_text(text)
     scratch = layout.scratch if layout.mode == "namespaces" else f"{folder}/nodes/$SLURMD_NODENAME/scratch"

@@ -57,9 +57,9 @@ class Supervisor:
         for words in (
             ["hostname", LOGIN],
             ["ip", "link", "set", "lo", "up"],
-            ["ip", "link", "add", "cluster", "type", "bridge"],
-            ["ip", "address", "add", f"{self.layout.address(0)}/24", "dev", "cluster"],
-            ["ip", "link", "set", "cluster", "up"],
+            ["ip", "link", "add", "eth0", "type", "bridge"],
+            ["ip", "address", "add", f"{self.layout.address(0)}/24", "dev", "eth0"],
+            ["ip", "link", "set", "eth0", "up"],
             ["mount", "--bind", f"{folder}/hosts", "/etc/hosts"],
             ["mount", "--bind", f"{folder}/nsswitch.conf", "/etc/nsswitch.conf"],
         ):
@@ -115,7 +115,7 @@ class Supervisor:
         self.networks[name] = os.readlink(f"/proc/{node.pid}/ns/net")
         peer = ["type", "veth", "peer", "name", "eth0", "netns", str(node.pid)]
         subprocess.run(["ip", "link", "add", cable, *peer], check=True)
-        subprocess.run(["ip", "link", "set", cable, "master", "cluster", "up"], check=True)
+        subprocess.run(["ip", "link", "set", cable, "master", "eth0", "up"], check=True)
         if layout.link_mbit:
             rate = ["rate", f"{layout.link_mbit}mbit", "burst", "256kb", "latency", "400ms"]
             subprocess.run(["tc", "qdisc", "add", "dev", cable, "root", "tbf", *rate], check=True)

@@ -16,6 +16,7 @@ from scaleup import doctor
 from scaleup.doctor import Finding
 from scaleup.errors import CourseError
 from scaleup.paths import root
+from scaleup.practice import slurm as packages
 
 PINS = root() / "constraints.txt"
 RUN = "import sys; from scaleup import doctor; sys.exit(doctor.main(as_json={}))"
@@ -263,8 +264,15 @@ def test_slurm_inside_a_job(tmp_path, monkeypatch):
 
 def test_tools_that_are_not_here_are_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(packages, "find", lambda: None)
     for probe in (doctor.slurm, doctor.containers, doctor.chromium):
         assert probe().status == "look" and probe().todo
+
+
+def test_slurm_that_is_unpacked_for_practice_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(packages, "find", lambda: "unpacked")
+    assert "scaleup practice up" in doctor.slurm().detail
 
 
 def test_a_corpus_that_is_not_prepared(tmp_path, monkeypatch):

@@ -432,10 +432,14 @@ def corpus() -> Finding:
 
 
 def slurm() -> Finding:
+    from .practice import slurm as packages  # needs packages that may be missing; this file does not
+
     if not (shutil.which("sinfo") and shutil.which("sbatch")):
-        return Finding(
-            "Slurm", "look", "not here", "Only needed for part 4; its first lesson says how to get it"
-        )
+        if packages.find():
+            return Finding("Slurm", "ok", "unpacked; start it with: scaleup practice up")
+        if shutil.which("apt-get"):
+            return Finding("Slurm", "look", "not here", "For part 4, 'scaleup practice up' unpacks it")
+        return Finding("Slurm", "look", "not here", f"Needed for part 4 only. {packages.missing_sentence()}")
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return Finding("Slurm", "ok", "here; not inside a job")

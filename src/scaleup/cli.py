@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from .errors import CourseError
 
@@ -21,6 +22,30 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--corpus", default="python-source", help="a name in data/corpus.yml")
     train = add("train", help="train the course's GPT, alone or under torchrun or srun")
     train.add_argument("--config", required=True, help="a TOML file, such as data/first-run.toml")
+    practice = add("practice", help="a real Slurm on this machine, to practise on")
+    actions = practice.add_subparsers(dest="action", required=True, metavar="ACTION")
+    start = actions.add_parser("up", help="start it, or mend it")
+    start.add_argument("--nodes", type=int, help="how many nodes (all of them if not given)")
+    start.add_argument("--link", type=int, metavar="MBIT", help="throttle each node's link to so many Mbit/s")
+    start.add_argument("--mode", help="namespaces or plain; without it, what this system allows")
+    actions.add_parser("down", help="end it and all that runs on it")
+    actions.add_parser("status", help="nodes and jobs")
+    actions.add_parser("shell", help="a shell on its login node")
+    inspect = actions.add_parser("check", help="would this machine's scheduler take this script?")
+    inspect.add_argument("script", help="a job script")
+    inspect.add_argument("--machine", required=True, help="a name in data/machines.yml")
+    job = add("job", help="write a job script for a supercomputer, or for the practice one")
+    job.add_argument("config", help="a TOML file, such as data/first-run.toml")
+    job.add_argument("--machine", required=True, help="a name in data/machines.yml, or practice")
+    job.add_argument("--nodes", required=True, type=int, help="how many whole nodes")
+    job.add_argument(
+        "--hours", type=float, help="wall time (one hour, or what the queue allows, if not given)"
+    )
+    job.add_argument("--queue", help="a partition or QOS of the machine (the usual one if not given)")
+    job.add_argument(
+        "--launch", choices=("torchrun", "srun"), default="torchrun", help="what starts the ranks"
+    )
+    job.add_argument("--out", help="a new file for the script (printed if not given)")
     check = add("check", help="run the checks of a lesson's exercises")
     check.add_argument(
         "lesson", nargs="?", help="a lesson, such as data-parallel; without it, every one you began"
@@ -56,6 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
                     f"step {last.step + 1}: loss {last.loss:.3f}, validation loss {last.validation_loss:.3f}"
                 )
                 print(f"metrics and model are in .scaleup/runs/{settings.out}")
+        case "practice":
+            return run_practice(arguments)
+        case "job":
+            from . import job
+
+            job.main(arguments)
         case "check":
             from . import exercises
 
@@ -68,6 +99,27 @@ def run(arguments: argparse.Namespace) -> int:
             from . import exercises
 
             exercises.reset(arguments.lesson)
+    return 0
+
+
+def run_practice(arguments: argparse.Namespace) -> int:
+    from .practice import cluster
+
+    match arguments.action:
+        case "up":
+            cluster.up(arguments.nodes, arguments.link, arguments.mode)
+            print(cluster.status())
+        case "down":
+            print("Stopped." if cluster.down() else "It was not up.")
+        case "status":
+            print(cluster.status())
+            return 0 if cluster.is_up() else 1
+        case "shell":
+            return cluster.shell()
+        case "check":
+            from .practice import validator
+
+            return validator.main(Path(arguments.script), arguments.machine)
     return 0
 
 

@@ -11,7 +11,9 @@ import io
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,9 +172,10 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
     """Train as the configuration says, on as many ranks as were started; returns one Step per optimizer step.
 
     Rank 0 writes `.scaleup/runs/NAME/metrics.jsonl` while it trains and `model.pt` at the end, or when
-    interrupted. An earlier run of the same name is set aside, not overwritten.
+    interrupted. An earlier run of the same name is set aside, not overwritten. SIGTERM on any rank ends the
+    run on all of them after the same step, with exit status 143.
     """
-    with process_group() as (rank, world_size, device):
+    with process_group() as (rank, world_size, device), sigterm_noted() as asked:
         settings = config.train
         micro_steps = accumulation(settings, world_size)
         text = corpus.prepare(config.data.corpus, quiet=rank > 0)
@@ -207,7 +210,7 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
                 validation = None
                 if (step + 1) % settings.validate_every == 0 or step + 1 == settings.steps:
                     validation = validate(bare, held_out, rank, world_size, device)
-                mean = average(loss, world_size)
+                mean, stop = average(torch.stack([loss, loss.new_tensor(bool(asked))]), world_size)
                 history.append(Step(step, mean, rate, learning_rate(step, settings), validation))
                 if folder:
                     with open(folder / "metrics.jsonl", "a") as file:
@@ -218,11 +221,36 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
                     validation is not None and not silent and bar.disable
                 ):  # a job's log wants lines, not a bar
                     print(f"step {step + 1}: loss {mean:.3f}, {rate:,.0f} tokens/s", flush=True)
+                if stop:
+                    break
         finally:
             bar.close()
             if folder and history:
                 corpus.replace(folder / "model.pt", serialise(bare))
+        if len(history) < settings.steps:
+            if world_size > 1:
+                dist.barrier()  # where one task's end ends the others, rank 0 must have saved before
+            if not silent:
+                print(f"step {len(history)}: stopped by SIGTERM; what was finished is kept.", flush=True)
+            raise SystemExit(128 + signal.SIGTERM)
         return history
+
+
+@contextlib.contextmanager
+def sigterm_noted() -> Iterator[list[int]]:
+    """SIGTERM, by which Slurm and torchrun end a run, only adds to the list: the loop decides when to stop.
+
+    It can come twice, from both of them. Python lets only the main thread handle signals.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def accumulate(model, stream, micro_steps: int, autocast, device: torch.device) -> Tensor:
@@ -239,10 +267,11 @@ def accumulate(model, stream, micro_steps: int, autocast, device: torch.device) 
     return total
 
 
-def average(value: Tensor, world_size: int) -> float:
+def average(values: Tensor, world_size: int) -> list[float]:
+    """The mean over all ranks of each entry of a vector."""
     if world_size > 1:
-        dist.all_reduce(value)
-    return value.item() / world_size
+        dist.all_reduce(values)
+    return [value / world_size for value in values.tolist()]
 
 
 def run_folder(config: Config) -> Path:

@@ -38,7 +38,8 @@ def folder() -> Path:
     if len(str(inside)) <= LONGEST_FOLDER:
         return inside
     name = hashlib.sha256(str(inside).encode()).hexdigest()[:10]
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"scaleup-{os.getuid()}-{name}"
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
+    return (runtime if runtime.is_dir() else Path("/tmp")) / f"scaleup-{os.getuid()}-{name}"
 
 
 def mark() -> str:

@@ -5,7 +5,7 @@ What the cluster looks like (nodes, devices, memory, queues) is in `data/machine
 
 from __future__ import annotations
 
-import getpass
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def minutes(hours: float) -> int:
 
 
 def slurm_conf(layout: Layout, slurm: Slurm) -> str:
-    folder, user = layout.folder, getpass.getuser()
+    folder, user = layout.folder, os.getuid()
     login = f"{LOGIN}({layout.address(0)})" if layout.mode == "namespaces" else "localhost(127.0.0.1)"
     if layout.mode == "namespaces":  # nobody else can reach these ports
         security = ["AuthType=auth/none", "CredType=cred/none", "AuthInfo=cred_expire=10"]

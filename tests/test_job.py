@@ -258,11 +258,13 @@ def test_a_global_batch_that_does_not_fit(course):
         CourseError, match=r"=8 is not a multiple .* 16 ranks = 64.*global_batch=64 would fit"
     ):
         job.check_batch(CONFIG, "lumi-g", 2)
-    assert "16 ranks cannot share out global_batch = 8; 64 would fit." in job.example("lumi-g")
+    remark = "16 ranks cannot share out global_batch = 8; 64 would fit."
+    assert remark in job.render(CONFIG, "lumi-g", 2)
+    assert "would fit" not in job.example("lumi-g"), "two nodes share out its batch"
     good = (course / CONFIG).read_text().replace("global_batch = 8", "global_batch = 128")
     (course / CONFIG).write_text(good)
     job.check_batch(CONFIG, "lumi-g", 2)
-    assert "would fit" not in job.example("lumi-g")
+    assert "would fit" not in job.render(CONFIG, "lumi-g", 2)
 
 
 def test_the_command_line_prints_or_writes_and_refuses_with_2(course, capsys):

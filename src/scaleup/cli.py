@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("script", help="a job script")
     inspect.add_argument("--machine", required=True, help="a name in data/machines.yml")
     job = add("job", help="write a job script for a supercomputer, or for the practice one")
-    job.add_argument("config", help="a TOML file, such as data/first-run.toml")
+    job.add_argument("config", help="a TOML file, such as data/two-nodes.toml")
     job.add_argument("--machine", required=True, help="a name in data/machines.yml, or practice")
     job.add_argument("--nodes", required=True, type=int, help="how many whole nodes")
     job.add_argument(

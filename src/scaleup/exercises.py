@@ -1,7 +1,8 @@
 """Exercises: check an answer, remember the progress, derive the starters from the solutions.
 
-**One source.** Only `exercises/solutions/PART/LESSON.ipynb`, and files beside it, are edited by hand.
-`python -m scaleup.exercises` derives `exercises/PART/…` from them. A solution block
+**One source.** Only `exercises/solutions/PART/LESSON.ipynb`, and files beside it or in the folder `LESSON/`
+there, are edited by hand. `python -m scaleup.exercises` derives `exercises/PART/…` from them. A solution
+block
 
     ### BEGIN SOLUTION
     layout = {"tp": 4}
@@ -317,8 +318,23 @@ def derive(source: Path) -> str:
 def sources() -> list[Path]:
     """Every file below `exercises/solutions/`, notebooks and the files that belong to them."""
     folder = root() / "exercises" / "solutions"
-    paths = [path for path in sorted(folder.glob("*/*")) if path.is_file()]
-    return [path for path in paths if not path.name.startswith((".", "_"))]
+    paths = [path for path in sorted([*folder.glob("*/*"), *folder.glob("*/*/*")]) if path.is_file()]
+    return [
+        path
+        for path in paths
+        if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    ]
+
+
+def _belongs(path: Path, notebook: Path) -> bool:
+    """Whether a file is the notebook's own: in the folder of its name, or beside it and named in it."""
+    if path.parent == notebook.with_suffix(""):
+        return True
+    return (
+        path.parent == notebook.parent
+        and path.suffix != ".ipynb"
+        and path.name in notebook.read_text("utf-8")
+    )
 
 
 def _write(path: Path, text: str) -> None:
@@ -566,7 +582,9 @@ def _answer_file(lesson: str, answer: Any) -> Path:
 
 
 def _untouched_file(lesson: str, path: Path) -> str | None:
-    source = solution_of(lesson).with_name(path.name)
+    solution = solution_of(lesson)
+    folder = solution.with_suffix("") if path.parent.name == solution.stem else solution.parent
+    source = folder / path.name
     if not source.exists() or path.read_text("utf-8") != (starter := derive(source)):
         return None
     if starter == source.read_text("utf-8"):
@@ -900,15 +918,15 @@ def _set_aside(path: Path) -> Path:
 def reset(lesson: str) -> Path:
     """Puts a lesson's fresh starters back, keeps the old answers beside them, forgets its progress.
 
-    The lesson's files are its notebook and those beside its solution that the notebook names. Prints where
-    each old answer is. Returns the old notebook's new place, or the fresh notebook if there was no old one.
+    The lesson's files are its notebook, those beside its solution that the notebook names, and those in the
+    folder of its name. Prints where each old answer is. Returns the old notebook's new place, or the fresh
+    notebook if there was no old one.
     """
     lesson = find_lesson(lesson)
     notebook = solution_of(lesson)
     if not notebook.exists():
         raise CourseError(f"The source of {lesson} is missing: {notebook}. Restore the course's folder.")
-    text = notebook.read_text("utf-8")
-    beside = [p for p in sources() if p.parent == notebook.parent and p.suffix != ".ipynb" and p.name in text]
+    beside = [path for path in sources() if _belongs(path, notebook)]
     kept: dict[Path, Path] = {}
     for source in [notebook, *beside]:
         target, fresh = starter_of(source), derive(source)

@@ -98,8 +98,8 @@ def render(
 
 
 def example(machine_id: str) -> str:
-    """The script of the first lesson's run on two nodes, whatever account the reader has."""
-    return script(plan(root() / "data" / "first-run.toml", machine_id, 2, None, None, "torchrun", {}))
+    """The script of `data/two-nodes.toml` on two nodes, whatever account the reader has."""
+    return script(plan(root() / "data" / "two-nodes.toml", machine_id, 2, None, None, "torchrun", {}))
 
 
 def check_batch(config_path: str | Path, machine_id: str, nodes: int) -> None:

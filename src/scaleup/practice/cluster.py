@@ -340,7 +340,7 @@ def wait(job: str | int, limit: float = 120.0) -> str:
         told = {name: value for name, _, value in (part.partition("=") for part in said.split())}
         if told["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED"):
             return told["JobState"]
-        time.sleep(0.1)
+        time.sleep(0.3)  # each look costs the jobs some of the real cores
     raise CourseError(
         f"Job {job} is {told['JobState']} after {limit:.0f} s (reason: {told['Reason']}). "
         f"Look at it with 'scontrol show job {job}', or cancel it with 'scancel {job}'."
@@ -373,16 +373,16 @@ def _write_commands(plan: Layout) -> None:
 def connect(lesson: str | None = None, link_mbit: int | None = None) -> Path:
     """Start the cluster afresh for a notebook; returns the working directory, where the notebook now is.
 
-    Puts Slurm's commands first in PATH, so that `!squeue` works, and moves into a new folder of `.scaleup/`
-    with the job scripts that belong to the lesson (the folder of its name beside the notebook or exercise).
-    Jobs of an earlier start end.
+    Puts Slurm's commands and this Python first in PATH, for `!squeue` in a cell and `python` in a job. Moves
+    into a new folder of `.scaleup/` with the job scripts that belong to the lesson (the folder of its name
+    beside the notebook or exercise). Jobs of an earlier start end.
     """
     scripts = [path for path in (Path.cwd() / str(lesson), Path.cwd()) if path.is_dir()]
     down()
     plan = up(link_mbit=link_mbit)
-    place = str(plan.folder / "commands")
-    paths = [part for part in os.environ["PATH"].split(os.pathsep) if part != place]
-    os.environ["PATH"] = os.pathsep.join([place, *paths])
+    first = [str(plan.folder / "commands"), str(Path(sys.executable).parent)]
+    rest = [part for part in os.environ["PATH"].split(os.pathsep) if part not in first]
+    os.environ["PATH"] = os.pathsep.join([*first, *rest])
     desk = state() / "desk" / (lesson or "work")
     if Path.cwd() != desk:  # a cell that runs twice is there already
         shutil.rmtree(desk, ignore_errors=True)

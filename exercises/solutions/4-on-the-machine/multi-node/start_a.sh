@@ -1,0 +1,18 @@
+#!/bin/bash
+#SBATCH --account=practice
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=16
+#SBATCH --gpus-per-node=2
+#SBATCH --time=00:05:00
+
+export OMP_NUM_THREADS=1
+PORT=$((10000 + SLURM_JOB_ID % 10000))
+srun bash -c 'torchrun \
+    --nnodes=2 \
+    --nproc-per-node=2 \
+    --rdzv-backend=c10d \
+    --rdzv-id=$SLURM_JOB_ID \
+    --rdzv-endpoint=$(hostname):$0 \
+    --rdzv-conf=join_timeout=15 \
+    meet.py' $PORT

@@ -1,0 +1,8 @@
+#!/bin/bash
+#SBATCH --account=practice
+#SBATCH --partition=gpu
+#SBATCH --gpus-per-node=2
+#SBATCH --mem=8G
+#SBATCH --output=/dev/null
+
+sleep 600  # stands for a training

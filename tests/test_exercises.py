@@ -18,10 +18,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from scaleup import exercises
+from scaleup import exercises, starters
 from scaleup.cli import main
 from scaleup.errors import CourseError
-from scaleup.exercises import EMPTY, check, code, derive, execute, judge, load_checks, starter_code
+from scaleup.exercises import EMPTY, check, code, execute, judge, load_checks
+from scaleup.starters import derive, starter_code
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -129,7 +130,7 @@ def course(tmp_path, monkeypatch):
         new_code_cell('check("small/file", "small_run.py")'),
     ]
     nbformat.write(new_notebook(cells=cells), solutions / "small.ipynb")
-    exercises.derive_all()
+    starters.derive_all()
     monkeypatch.chdir(tmp_path / "exercises/1-part")
     return tmp_path
 
@@ -218,14 +219,31 @@ def test_a_derived_notebook_has_no_outputs_no_answers_and_the_same_ids(course):
 
 
 def test_deriving_twice_writes_nothing(course):
-    assert exercises.derive_all() == []
+    assert starters.derive_all() == []
     Path("small_run.py").write_text("ranks = 9\n")
-    assert exercises.derive_all() == [course / "exercises/1-part/small_run.py"]
+    assert starters.derive_all() == [course / "exercises/1-part/small_run.py"]
+
+
+def test_files_in_the_folder_of_the_lesson_belong_to_it(course, capsys):
+    """Derived, told apart when untouched, put back with the lesson."""
+    folder = course / "exercises/solutions/1-part/small"
+    folder.mkdir()
+    (folder / "small_run.py").write_text(RUN, "utf-8")
+    (course / "exercises/solutions/1-part/small_run.py").unlink()
+    Path("small_run.py").unlink()
+    mine = course / "exercises/1-part/small/small_run.py"
+    assert starters.derive_all() == [mine]
+    assert say(capsys, "small/file", "small/small_run.py") == f"✗ not yet: {exercises.AS_GIVEN}"
+    mine.write_text("ranks = 7\n")
+    exercises.reset("small")
+    assert mine.read_text() == "ranks = 1\n"
+    kept = [path for path in mine.parent.iterdir() if path != mine]
+    assert [path.read_text() for path in kept] == ["ranks = 7\n"]
 
 
 def test_the_module_derives_from_a_shell(course):
     Path("small.ipynb").unlink()
-    done = subprocess.run([sys.executable, "-m", "scaleup.exercises"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "scaleup.starters"], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("derived exercises/1-part/small.ipynb\n", "")
     assert Path("small.ipynb").exists()
 
@@ -699,23 +717,23 @@ def printed(notebook):
 def test_there_are_lessons_and_each_has_solution_starter_and_checks(real):
     assert LESSONS, "exercises/solutions has no notebook"
     assert exercises.lessons() == LESSONS
-    starters = {
+    opened = {
         path
         for path in (HOME / "exercises").glob("[0-9]-*/*.ipynb")
         if not re.search(r"\.20\d\d-", path.name)
     }
-    assert starters == {exercises.starter_of(path) for path in SOLUTIONS}
+    assert opened == {starters.starter_of(path) for path in SOLUTIONS}
 
 
 def test_every_starter_is_in_step_with_its_source(real):
-    """If this fails, run `python -m scaleup.exercises`."""
-    for source in exercises.sources():
-        assert exercises.starter_of(source).read_bytes() == derive(source).encode(), source.name
+    """If this fails, run `python -m scaleup.starters`."""
+    for source in starters.sources():
+        assert starters.starter_of(source).read_bytes() == derive(source).encode(), source.name
 
 
 @every_lesson
 def test_the_solution_passes_every_check(real, lesson):
-    lines = printed(execute(exercises.solution_of(lesson), 300))
+    lines = printed(execute(starters.solution_of(lesson), 300))
     short = lesson.split("/")[1]
     passed = {line[2:].partition(":")[0] for line in lines if line.startswith("✓ ")}
     assert [line for line in lines if line.startswith("✗")] == []
@@ -724,7 +742,7 @@ def test_the_solution_passes_every_check(real, lesson):
 
 @every_lesson
 def test_the_untouched_starter_is_told_not_yet(real, lesson):
-    lines = printed(execute(exercises.starter_of(exercises.solution_of(lesson)), 300))
+    lines = printed(execute(starters.starter_of(starters.solution_of(lesson)), 300))
     assert not [line for line in lines if line.startswith("✓")]
     assert all(line.startswith("✗ not yet: ") for line in lines if line.startswith("✗"))
     rows = [row for row in exercises.progress() if row.lesson == lesson]

@@ -1,19 +1,6 @@
-"""Exercises: check an answer, remember the progress, derive the starters from the solutions.
+"""Exercises: check an answer, remember the progress, put things back.
 
-**One source.** Only `exercises/solutions/PART/LESSON.ipynb`, and files beside it or in the folder `LESSON/`
-there, are edited by hand. `python -m scaleup.exercises` derives `exercises/PART/…` from them. A solution
-block
-
-    ### BEGIN SOLUTION
-    layout = {"tp": 4}
-    ### STARTER
-    # layout = ...  # your answer
-    ### END SOLUTION
-
-becomes, in the starter, the lines below `### STARTER` without their `# `: an empty answer with its name kept,
-or a buggy version in a find-the-bug exercise (no line at all: the bug is a missing line). A block without
-`### STARTER` becomes one line, `...  # your answer`, at the block's indentation. Outputs are cleared, cells
-tagged `solution` are dropped, and relative links in prose lose the one `../` that the starter does not need.
+What a learner opens is derived from the solution: see `scaleup.starters`.
 
 **Checks.** `exercises/checks/PART/LESSON.py` holds plain functions, and known-wrong answers beside them:
 
@@ -27,18 +14,12 @@ tagged `solution` are dropped, and relative links in prose lose the one `../` th
 
 With `file=True` the answer is a file's name and the function gets its `Path`; its known-wrong answers are
 written as `edited("broken.py", {"right": "wrong"})`, a change to the solution.
-
-**Limits.** A Python loop that never ends is stopped after `limit` seconds. A call that hangs inside compiled
-code cannot be stopped from Python; the learner is then told to restart the kernel. Answers that start ranks
-belong in files, which `scaleup.ranks.run` can end.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import contextvars
-import ctypes
 import difflib
 import functools
 import importlib.util
@@ -50,12 +31,9 @@ import math
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -65,9 +43,19 @@ from typing import Any
 
 from .errors import CourseError
 from .paths import root, state
+from .starters import (
+    PLACEHOLDER,
+    belongs,
+    derive,
+    parse,
+    solution_of,
+    sources,
+    starter_of,
+    unfold,
+    write_whole,
+)
+from .time_limit import TimeIsUp, run_limited
 
-BEGIN, STARTER, END = "### BEGIN SOLUTION", "### STARTER", "### END SOLUTION"
-PLACEHOLDER = "...  # your answer"
 LIMIT = 20.0
 EMPTY = "write your answer where the … stands"
 AS_GIVEN = "the code is still as it was given: find what is wrong in it, change it, run the check again"
@@ -221,147 +209,11 @@ def exercise_names(lesson: str) -> list[str]:
     return [call.args[0].value for call in sorted(calls, key=lambda call: call.lineno)]
 
 
-def solution_of(lesson: str) -> Path:
-    """The lesson's solution notebook."""
-    return root() / "exercises" / "solutions" / f"{lesson}.ipynb"
-
-
-def starter_of(source: Path) -> Path:
-    """Where the starter of a file below `exercises/solutions/` stands."""
-    folder = root() / "exercises"
-    return folder / source.relative_to(folder / "solutions")
-
-
-# ---------------------------------------------------------------- deriving starters
-
-_MARKER_LIKE = re.compile(r"^\s*#+\s*((begin|end)\s*solution|starter)\b", re.IGNORECASE)
-_LINK_UP = re.compile(r"(\]\(|\b(?:src|href)=[\"']|^\[[^\]]+\]:\s*)\.\./(?=\.\./)", re.MULTILINE)
-
-
-def _unfold(text: str, where: str, *, starter: bool) -> str:
-    """`text` with each block replaced by its starter lines, or by its solution lines."""
-    lines: list[str] = []
-    given: list[str] | None = None  # the lines below STARTER
-    part = "outside"
-    for number, line in enumerate(text.splitlines(), 1):
-        mark = line.strip()
-        if mark in (BEGIN, STARTER, END):
-            if (mark == BEGIN) != (part == "outside") or (mark == STARTER and part == "starter"):
-                raise CourseError(f"{where}, line {number}: '{mark}' is out of place. See scaleup.exercises.")
-            if mark == BEGIN:
-                part, given, indent = "solution", None, line[: len(line) - len(line.lstrip())]
-            elif mark == STARTER:
-                part, given = "starter", []
-            else:
-                part = "outside"
-                if starter:
-                    lines += [indent + PLACEHOLDER] if given is None else given
-        elif _MARKER_LIKE.match(line):
-            raise CourseError(
-                f"{where}, line {number}: '{mark}' is not a marker. Write '{BEGIN}' and '{END}'."
-            )
-        elif part == "starter":
-            if mark and not mark.startswith("#"):
-                raise CourseError(f"{where}, line {number}: lines below '{STARTER}' begin with '# '.")
-            given.append((indent + mark[1:].removeprefix(" ")).rstrip())
-        elif part == "outside" or not starter:
-            lines.append(line)
-    if part != "outside":
-        raise CourseError(f"{where}: a '{BEGIN}' has no '{END}'.")
-    return "\n".join(lines) + ("\n" if text.endswith("\n") else "")
-
-
-def _parse(text: str, *, cell: bool) -> ast.Module:
-    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    try:
-        return compile(text, "<starter>", "exec", flags)
-    except SyntaxError:
-        if not cell:
-            raise
-    # %magics and !commands are not Python until IPython, slow to import, has rewritten them.
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    return compile(TransformerManager().transform_cell(text), "<starter>", "exec", flags)
-
-
-def starter_code(text: str, where: str, *, python: bool = True, cell: bool = False) -> str:
-    """The starter of a piece of code; a CourseError if the markers are wrong or it is no valid Python."""
-    result = _unfold(text, where, starter=True)
-    if python:
-        try:
-            _parse(result, cell=cell)
-        except SyntaxError as error:
-            message = f"{where}: the starter is not valid Python (line {error.lineno}: {error.msg})."
-            raise CourseError(f"{message} Give the block a '{STARTER}' part.") from None
-    return result
-
-
-def derive(source: Path) -> str:
-    """The text of the starter of `source`, a notebook or another text file of `exercises/solutions/`."""
-    text = source.read_text("utf-8")
-    if source.suffix != ".ipynb":
-        return starter_code(text, source.name, python=source.suffix == ".py")
-    import nbformat
-
-    notebook = nbformat.reads(text, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
-    for number, cell in enumerate(notebook.cells, 1):
-        cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-            cell.source = starter_code(cell.source, f"{source.name}, cell {number}", cell=True)
-        elif cell.cell_type == "markdown":
-            cell.source = _LINK_UP.sub(r"\1", cell.source)
-    return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
-
-
-def sources() -> list[Path]:
-    """Every file below `exercises/solutions/`, notebooks and the files that belong to them."""
-    folder = root() / "exercises" / "solutions"
-    paths = [path for path in sorted([*folder.glob("*/*"), *folder.glob("*/*/*")]) if path.is_file()]
-    return [
-        path
-        for path in paths
-        if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    ]
-
-
-def _belongs(path: Path, notebook: Path) -> bool:
-    """Whether a file is the notebook's own: in the folder of its name, or beside it and named in it."""
-    if path.parent == notebook.with_suffix(""):
-        return True
-    return (
-        path.parent == notebook.parent
-        and path.suffix != ".ipynb"
-        and path.name in notebook.read_text("utf-8")
-    )
-
-
-def _write(path: Path, text: str) -> None:
-    """All of `text` or nothing: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, "utf-8", newline="\n")
-    os.replace(part, path)
-
-
-def derive_all() -> list[Path]:
-    """Writes every starter that is not in step with its source and returns those. Answers are lost."""
-    written = []
-    for source in sources():
-        target, text = starter_of(source), derive(source)
-        if not target.exists() or target.read_text("utf-8") != text:
-            _write(target, text)
-            shutil.copymode(source, target)
-            written.append(target)
-    return written
-
-
 def write_edited(lesson: str, answer: Edited, folder: Path) -> Path:
     """Copies the files beside the solution into `folder`, with `answer` changed; returns its path there."""
     shutil.copytree(solution_of(lesson).parent, folder, ignore=shutil.ignore_patterns("*.ipynb", "[._]*"))
     path = folder / answer.name
-    text = _unfold(path.read_text("utf-8"), answer.name, starter=False)
+    text = unfold(path.read_text("utf-8"), answer.name, starter=False)
     for old, new in answer.changes.items():
         if text.count(old) != 1:
             raise CourseError(
@@ -370,106 +222,6 @@ def write_edited(lesson: str, answer: Edited, folder: Path) -> Path:
         text = text.replace(old, new)
     path.write_text(text, "utf-8")
     return path
-
-
-# ---------------------------------------------------------------- time limit
-
-
-class _TimeIsUp(BaseException):
-    """Not an Exception, so that `except Exception` in an answer does not swallow it."""
-
-
-def _run_limited(call: Callable[[], str], seconds: float) -> str:
-    """`call()`, or _TimeIsUp after `seconds`. Signals where they work, else a thread."""
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        return _run_with_alarm(call, seconds)
-    return _run_in_thread(call, seconds)
-
-
-def _is_cleaning_up(frame: types.FrameType | None) -> bool:
-    """Whether the course's own code, such as that which ends ranks, is at work somewhere up the stack."""
-    here = Path(__file__)
-    while frame:
-        file = Path(frame.f_code.co_filename)
-        if file.parent == here.parent and file != here:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _run_with_alarm(call: Callable[[], str], seconds: float) -> str:
-    began, over, fired = time.monotonic(), False, 0
-    tracing = sys.gettrace()
-
-    def at_next_line(frame: types.FrameType, event: str, _: Any) -> Any:
-        if event == "line" and not over:
-            raise _TimeIsUp
-        return at_next_line if event != "call" else None
-
-    def stop(_: int, frame: types.FrameType | None) -> None:
-        nonlocal fired
-        if over or (fired and _is_cleaning_up(frame)):
-            return
-        fired += 1
-        if fired > 1:  # a bare `except:` swallowed the first: raise once more inside that handler
-            sys.settrace(at_next_line)
-            while frame and frame.f_code is not _run_with_alarm.__code__:
-                frame.f_trace, frame = at_next_line, frame.f_back
-        raise _TimeIsUp
-
-    def tell() -> None:
-        print("✗ not yet: your answer hangs where it cannot be stopped. Restart the kernel.", flush=True)
-
-    stuck = threading.Timer(seconds + 20, tell)
-    stuck.daemon = True
-    old_handler = signal.signal(signal.SIGALRM, stop)
-    old_left, old_interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
-    stuck.start()
-    try:
-        try:
-            return call()
-        finally:
-            over = True
-    finally:  # reached also when the alarm fires within the line above
-        over = True
-        stuck.cancel()
-        stuck.join(1)
-        sys.settrace(tracing)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old_handler)
-        if old_left:  # somebody else's alarm, such as a test runner's: give it back its remaining time
-            left = max(old_left - (time.monotonic() - began), 0.001)
-            signal.setitimer(signal.ITIMER_REAL, left, old_interval)
-
-
-def _run_in_thread(call: Callable[[], str], seconds: float) -> str:
-    outcome: dict[str, Any] = {}
-
-    def work() -> None:
-        try:
-            outcome["value"] = call()
-        except BaseException as error:  # handed over to the waiting thread, whatever it is
-            outcome["error"] = error
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
-    thread.start()
-    try:
-        deadline = time.monotonic() + seconds
-        while thread.is_alive() and time.monotonic() < deadline:
-            thread.join(0.05)
-    finally:  # also when the learner interrupts the waiting
-        asked = 0
-        while thread.is_alive() and asked < 10:
-            if not asked or not _is_cleaning_up(sys._current_frames().get(thread.ident)):
-                ident, kind = ctypes.c_ulong(thread.ident), ctypes.py_object(_TimeIsUp)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, kind)
-                asked += 1
-            thread.join(0.1)
-    if thread.is_alive():
-        raise _TimeIsUp("it could not be stopped, so restart the kernel")
-    if "value" in outcome:
-        return outcome["value"]
-    raise outcome.get("error") or _TimeIsUp
 
 
 class _FirstLines:
@@ -519,7 +271,7 @@ def _answer_definition(answer: Any) -> ast.AST | None:
         return None
     with contextlib.suppress(SyntaxError):
         text = "".join(linecache.getlines(code_object.co_filename))
-        return _definition(_parse(text, cell=True), code_object.co_qualname.split(".")[0])
+        return _definition(parse(text, cell=True), code_object.co_qualname.split(".")[0])
     return None
 
 
@@ -529,9 +281,9 @@ def _in_notebook(lesson: str, name: str, *, starter: bool) -> ast.AST | None:
         return None
     cells = json.loads(solution_of(lesson).read_text("utf-8"))["cells"]
     for cell in reversed([cell for cell in cells if cell["cell_type"] == "code"]):
-        text = _unfold("".join(cell["source"]), lesson, starter=starter)
+        text = unfold("".join(cell["source"]), lesson, starter=starter)
         with contextlib.suppress(SyntaxError):
-            if node := _definition(_parse(text, cell=True), name):
+            if node := _definition(parse(text, cell=True), name):
                 return node
     return None
 
@@ -647,11 +399,11 @@ def judge(lesson: str, task: Exercise, answer: Any) -> Verdict:
         return Verdict(False, said, attempt=False)
     try:
         with contextlib.redirect_stdout(_FirstLines(sys.stdout)):
-            message = _run_limited(lambda: task.check(answer), task.limit)
+            message = run_limited(functools.partial(task.check, answer), task.limit)
         return Verdict(True, _one_line(message))
     except (NotYet, CourseError) as error:
         message = _one_line(error)
-    except _TimeIsUp as stuck:
+    except TimeIsUp as stuck:
         message = f"your answer was still running after {task.limit:g} s: look for a loop that never ends"
         message += f"; {stuck}" if stuck.args else ""
     except KeyboardInterrupt:
@@ -742,7 +494,7 @@ def _read_progress(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write_progress(path: Path, entries: dict[str, dict[str, Any]]) -> None:
-    _write(path, json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    write_whole(path, json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 @contextlib.contextmanager
@@ -926,14 +678,14 @@ def reset(lesson: str) -> Path:
     notebook = solution_of(lesson)
     if not notebook.exists():
         raise CourseError(f"The source of {lesson} is missing: {notebook}. Restore the course's folder.")
-    beside = [path for path in sources() if _belongs(path, notebook)]
+    beside = [path for path in sources() if belongs(path, notebook)]
     kept: dict[Path, Path] = {}
     for source in [notebook, *beside]:
         target, fresh = starter_of(source), derive(source)
         if target.exists() and target.read_bytes() != fresh.encode():
             kept[source] = _set_aside(target)
             print(f"Your old answer is kept as {kept[source]}")
-        _write(target, fresh)
+        write_whole(target, fresh)
         shutil.copymode(source, target)
     path = progress_path()
     with _locked(path):
@@ -942,8 +694,3 @@ def reset(lesson: str) -> Path:
         _write_progress(path, entries)
     print(f"A fresh start is in {starter_of(notebook)}")
     return kept.get(notebook, starter_of(notebook))
-
-
-if __name__ == "__main__":
-    for written in derive_all():
-        print(f"derived {written.relative_to(root())}")

@@ -82,9 +82,9 @@ def main() -> None:
         return
     for path in [Path(p).resolve() for p in sys.argv[1:]] or notebooks():
         print(f"{path.relative_to(root())}: {execute(path):.0f} s", flush=True)
-    from . import exercises
+    from . import starters
 
-    exercises.derive_all()
+    starters.derive_all()
 
 
 if __name__ == "__main__":

@@ -53,10 +53,10 @@ clean: ## remove what was generated; your answers and progress stay
 # PyTorch first: installed last, another package's looser range could bring a different build.
 $(LAB_READY): pyproject.toml constraints.txt $(wildcard src/scaleup/lab/*) | .venv/bin/python
 	$(PIP) $(TORCH_SOURCE) torch
-	$(PIP) --editable .
+	$(PIP) --editable '.[lab]'
 	$(BIN)/scaleup prepare
 	@touch $@
 
 $(DEV_READY): $(LAB_READY)
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[lab,dev]'
 	@touch $@

@@ -29,13 +29,27 @@ def normal(name: str) -> str:
 
 
 PROJECT = tomllib.loads((root() / "pyproject.toml").read_text())["project"]
-DIRECT = [normal(name) for name in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+WANTED = PROJECT["dependencies"] + EXTRAS["lab"] + EXTRAS["dev"]
+DIRECT = [normal(wanted.partition("==")[0]) for wanted in WANTED]
 PINS = {normal(name): version for name, version in read_pins(root() / "constraints.txt").items()}
 CONDA = yaml.safe_load((root() / "environment.yml").read_text())
 
 
 def test_direct_dependencies_carry_no_version_of_their_own():
+    """But for the two that the tokens depend on: they also hold where constraints.txt is not used."""
     assert [name for name in DIRECT if not re.fullmatch(r"[a-z0-9-]+", name)] == []
+    exact = dict(wanted.split("==") for wanted in WANTED if "==" in wanted)
+    assert exact == {name: PINS[name] for name in ("sympy", "tokenizers")}
+
+
+def test_what_a_job_needs_is_enough_to_train():
+    """A machine's environment has no JupyterLab: the training must not import what only lessons need."""
+    extra = [name.replace("-", "_") for name in EXTRAS["lab"] + EXTRAS["dev"]]
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({extra!r}))"
+    code = f"{blocked}; import scaleup.train, scaleup.cli, scaleup.job, scaleup.doctor, scaleup.practice"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_direct_dependency_has_a_pin():

@@ -108,7 +108,7 @@ def test_a_script_is_short_bash_and_asks_for_what_the_data_say(machine, nodes, l
     assert asked(script) == expected
     assert re.fullmatch(value(machine, "account_pattern"), account)
     lines = script.splitlines()
-    assert lines[0] == "#!/bin/bash" and len(lines) <= 70
+    assert lines[0] == "#!/bin/bash" and len(lines) <= 80
     first_command = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
     last_option = max(n for n, line in enumerate(lines) if line.startswith("#SBATCH"))
     assert last_option < first_command, "Slurm does not read what comes after a command"
@@ -175,8 +175,8 @@ def test_the_network_and_the_internet_are_as_in_the_data(machine):
         ("node_hour_cost", 5, "2 nodes x 1 hour x 5 = 10 GPU-hours"),
         ("setup", ["module load something"], "module load something\n"),
         ("environment", {"NCCL_DEBUG": "INFO"}, 'export NCCL_DEBUG="INFO"\n'),
-        ("master_suffix", ".fast", 'MASTER_ADDR="$MASTER_ADDR.fast"'),
-        ("srun_options", ["--wait=0"], '--cpus-per-task="$SLURM_CPUS_PER_TASK" --wait=0 '),
+        ("master_suffix", ".fast", "SUFFIX=.fast "),
+        ("srun_options", ["--wait=0"], "--kill-on-bad-exit=1 --wait=0 "),
         ("container_command", "enter $SCALEUP_CONTAINER", 'enter "$SCALEUP_CONTAINER" '),
         ("job_options", ["--switches=1"], "#SBATCH --switches=1 "),
     ],
@@ -334,6 +334,7 @@ echo "$@" > "$SEEN/words"
 while [[ $1 == --* ]]; do shift; done
 for node in 0 1; do SLURM_NODEID=$node SLURMD_NODENAME=node$((node + 1)) "$@"; done
 exit 7""",
+    "getent": "[[ $2 != *.nowhere ]]",
     "torchrun": 'for word in "$@"; do echo "$word"; done > "$SEEN/task$SLURM_NODEID"',
     "scaleup": 'for word in "$0" "$@"; do echo "$word"; done > "$SEEN/task$SLURM_NODEID"',
     "singularity": 'while [[ $1 != *.sif ]]; do shift; done; shift; "$@"',
@@ -393,6 +394,14 @@ def test_a_script_runs_to_its_end_and_has_the_status_of_the_step(machine, launch
         assert task == expected
 
 
+def test_a_name_on_the_fast_network_that_does_not_resolve_is_not_used(course, site):
+    content = copy.deepcopy(DATA)
+    content["machines"]["lumi-g"]["master_suffix"]["value"] = ".nowhere"
+    (course / "data" / "machines.yml").write_text(json.dumps(content, default=str))
+    assert bash(job.render(CONFIG, "lumi-g", 2)).returncode == 7
+    assert "MASTER_ADDR=node1\n" in (site / "environment").read_text()
+
+
 @pytest.mark.parametrize("machine", RUNNING)
 @pytest.mark.parametrize("launch", job.LAUNCHES)
 def test_srun_repeats_the_cores_and_binds_as_the_data_say(machine, launch, site):
@@ -400,7 +409,8 @@ def test_srun_repeats_the_cores_and_binds_as_the_data_say(machine, launch, site)
     words = (site / "words").read_text().split()
     tasks = 1 if launch == "torchrun" else value(machine, "devices_per_node")
     assert words[:3] == ["--nodes=2", f"--ntasks-per-node={tasks}", "--cpus-per-task=16"]
-    options = [word for word in words[3:] if word.startswith("--")]
+    assert words[3] == "--kill-on-bad-exit=1"
+    options = [word for word in words[4:] if word.startswith("--")]
     bindings = [word for word in options if word.startswith("--cpu-bind")]
     masks = value(machine, "binding_masks")
     if launch == "torchrun":

@@ -221,7 +221,7 @@ def test_a_loaded_fact_carries_the_title_the_date_and_the_kind_of_its_source():
 def test_a_fact_of_several_sources_shows_all_titles_and_days():
     fact = machines.machine("lumi-g")["environment"]
     known = [CONTENT["sources"][key] for key in CONTENT["machines"]["lumi-g"]["environment"]["source"]]
-    assert len(known) == 3
+    assert len(known) == 4
     assert fact.source == "; ".join(source["title"] for source in known)
     assert fact.date == ", ".join(str(source["date"]) for source in known)
     assert fact.kind == "official, course"

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scaleup import guard, practice
+from scaleup import corpus, guard, job, practice
 from scaleup.errors import CourseError
 from scaleup.practice import cluster, configuration, slurm
 
@@ -36,6 +36,8 @@ def make_home(folder: Path) -> Path:
     for name in ("notebooks", "data"):
         (folder / name).symlink_to(COURSE / name)
     (folder / ".scaleup").mkdir()
+    corpus.prepare(quiet=True)
+    (folder / ".scaleup" / "corpus").symlink_to(COURSE / ".scaleup" / "corpus")
     unpacked = COURSE / ".scaleup" / "slurm"
     if unpacked.is_dir():
         (folder / ".scaleup" / "slurm").symlink_to(unpacked)
@@ -122,6 +124,41 @@ def test_two_nodes_meet_through_torchrun(up, tmp_path):
     nodes = [words[0] for words in said]
     if up.mode == "namespaces":
         assert nodes == ["node1", "node1", "node2", "node2"]
+
+
+def rendered_job(folder: Path, launch: str, steps: int) -> str:
+    """Submit what `scaleup job` writes for this machine; returns the job's number."""
+    text = (COURSE / "data" / "two-nodes.toml").read_text()
+    folder.mkdir()
+    (folder / "run.toml").write_text(text.replace("steps = 20", f"steps = {steps}"))
+    (folder / "job.sh").write_text(job.render(folder / "run.toml", "practice", 2, launch=launch))
+    return practice.run("sbatch", "--parsable", str(folder / "job.sh"), cwd=folder).stdout.strip()
+
+
+@pytest.mark.parametrize("launch", job.LAUNCHES)
+def test_what_scaleup_job_writes_for_this_machine_trains_on_it(up, tmp_path, launch):
+    number = rendered_job(tmp_path / "work", launch, steps=2)
+    state = practice.wait(number, limit=180)
+    log = (tmp_path / "work" / f"two-nodes-{number}.out").read_text()
+    assert state == "COMPLETED", log
+    metrics = Path(os.environ["SCALEUP_HOME"], ".scaleup/runs/two-nodes/metrics.jsonl")
+    assert len(metrics.read_text().splitlines()) == 2, log
+    assert "step 2: loss" in log
+
+
+def test_the_warning_before_the_end_saves_the_model(up, tmp_path):
+    number = rendered_job(tmp_path / "work", "torchrun", steps=10_000)
+    folder = Path(os.environ["SCALEUP_HOME"], ".scaleup/runs/two-nodes")
+    shutil.rmtree(folder, ignore_errors=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline, (tmp_path / "work" / f"two-nodes-{number}.out").read_text()
+        time.sleep(0.2)
+    practice.run("scancel", "--signal=USR1", "--batch", number)
+    assert practice.wait(number) == "FAILED", "the run is not finished, and says so"
+    log = (tmp_path / "work" / f"two-nodes-{number}.out").read_text()
+    assert "The time is nearly up." in log and "stopped by SIGTERM" in log
+    assert (folder / "model.pt").exists()
 
 
 def test_a_task_sees_its_devices(up):

@@ -389,15 +389,18 @@ def python(job: Job) -> list[str]:
     if job.practice:
         return [f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"']
     how = "python -m venv --system-site-packages .venv; .venv/bin/pip install -e ."
+    once = ["# Made once, where there is internet; else the packages are copied in as wheels:", f"#   {how}"]
+    once += ["#   .venv/bin/scaleup prepare"]
     if not job.fact("container_command"):
-        return [f"# Made once: {how}", "source .venv/bin/activate"]
+        return [*once, "source .venv/bin/activate"]
     if job.container:
         image = f"export SCALEUP_CONTAINER={shlex.quote(job.container)}"
     else:
         advice = f"name an image as container under [{job.machine_id}] in {ACCOUNTS}"
         image = f': "${{SCALEUP_CONTAINER:?is not set: {advice}}}"'
     path = f'export {job.fact("container").upper()}ENV_PREPEND_PATH="$PWD/.venv/bin"'
-    return [image, f"# Made once, inside the image: {how}", path]
+    once[0] = once[0].replace("once, where", "once, inside the image, where")
+    return [image, *once, path]
 
 
 def network(job: Job) -> list[str]:
@@ -418,7 +421,12 @@ def rendezvous(job: Job) -> str:
     else:
         lines.append('MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)')
         if suffix:
-            lines.append(f'MASTER_ADDR="$MASTER_ADDR{suffix}"  # its name on the fast network')
+            lines += [
+                f"SUFFIX={suffix}  # of a node's name on the fast network",
+                'getent hosts "$MASTER_ADDR$SUFFIX" > /dev/null || SUFFIX=  # unknown: take the plain name',
+                'MASTER_ADDR="$MASTER_ADDR$SUFFIX"',
+                "export SUFFIX",
+            ]
         if job.practice:
             lines.append("# Its address: on one computer the nodes' names may mean nothing.")
             address = "sed -n 's/.*NodeAddr=\\([^ ]*\\).*/\\1/p'"
@@ -430,7 +438,13 @@ def rendezvous(job: Job) -> str:
         lines.append(
             f"OMP_NUM_THREADS={job.fact('cores_per_device')}  # of each rank: the cores of its device"
         )
-    return "\n".join([*lines, "export MASTER_ADDR MASTER_PORT OMP_NUM_THREADS"])
+    lines.append("export MASTER_ADDR MASTER_PORT OMP_NUM_THREADS")
+    if job.launch == "torchrun":
+        lines += [
+            "# How long torchrun lets its ranks save when the time is nearly up; an old one gives them 30 s.",
+            f"export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={WARNING - 20}",
+        ]
+    return "\n".join(lines)
 
 
 def launch(job: Job) -> str:
@@ -442,7 +456,8 @@ def launch(job: Job) -> str:
 def srun(job: Job, tasks: int, options: list[str]) -> list[str]:
     """The first lines of a step."""
     words = ['srun --nodes="$SLURM_NNODES"', f"--ntasks-per-node={tasks}"]
-    lines = [" ".join([*words, '--cpus-per-task="$SLURM_CPUS_PER_TASK"', *options])]
+    lines = [" ".join([*words, '--cpus-per-task="$SLURM_CPUS_PER_TASK"'])]
+    lines.append(" ".join(["--kill-on-bad-exit=1", *options]))
     if container := job.fact("container_command"):
         lines.append(container.replace("$SCALEUP_CONTAINER", '"$SCALEUP_CONTAINER"'))
     return lines
@@ -451,7 +466,8 @@ def srun(job: Job, tasks: int, options: list[str]) -> list[str]:
 def torchrun_step(job: Job) -> tuple[list[str], list[str]]:
     remarks = [
         f"# srun starts one task a node, torchrun the {job.devices} ranks of a node. srun does not inherit",
-        "# --cpus-per-task. The step runs in the background: the script must be free for the trap.",
+        "# --cpus-per-task. The step runs in the background: the script must be free for the trap. When one",
+        "# task fails, --kill-on-bad-exit ends the others instead of letting them wait for it.",
     ]
     lines = srun(job, 1, job.fact("srun_options") or [])
     suffix = job.fact("master_suffix")
@@ -461,7 +477,7 @@ def torchrun_step(job: Job) -> tuple[list[str], list[str]]:
             "# Only a task of srun knows its own node, hence bash -c.",
         ]
         lines += [
-            f'bash -c \'exec torchrun --local-addr="$SLURMD_NODENAME{suffix}"',
+            'bash -c \'exec torchrun --local-addr="$SLURMD_NODENAME$SUFFIX"',
             '--rdzv-conf=is_host=$((SLURM_NODEID == 0)) "$@"\' torchrun',
         ]
     elif suffix:
@@ -480,7 +496,8 @@ def torchrun_step(job: Job) -> tuple[list[str], list[str]]:
 def srun_step(job: Job) -> tuple[list[str], list[str]]:
     remarks = [
         "# srun starts every rank; scaleup reads its number from Slurm's variables. srun does not inherit",
-        "# --cpus-per-task. The step runs in the background: the script must be free for the trap.",
+        "# --cpus-per-task. The step runs in the background: the script must be free for the trap. When one",
+        "# rank fails, --kill-on-bad-exit ends the others instead of letting them wait for it.",
     ]
     options = [o for o in job.fact("srun_options") or [] if not o.startswith("--cpu-bind")]  # for torchrun
     binding = [] if job.practice else ["--cpu-bind=cores"]  # pretended cores cannot be bound
@@ -489,8 +506,8 @@ def srun_step(job: Job) -> tuple[list[str], list[str]]:
             "# A mask says which cores are near a device, in the devices' order: whole nodes only."
         )
         binding = [f"--cpu-bind=mask_cpu:{','.join(masks)}"]
-    first, *container = srun(job, job.devices, options)
-    return remarks, [first, *binding, *container, train(job)]
+    first, second, *container = srun(job, job.devices, options)
+    return remarks, [first, " ".join([second, *binding]), *container, train(job)]
 
 
 def train(job: Job) -> str:

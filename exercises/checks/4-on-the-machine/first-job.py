@@ -42,7 +42,8 @@ def submit(*words, cwd=None):
     """The number of a new job; not yet if the scheduler refuses it."""
     said = practice.run("sbatch", "--parsable", *map(str, words), check=False, cwd=cwd)
     if said.returncode:
-        raise NotYet(f"the scheduler refuses it: {said.stderr.strip().splitlines()[-1].split(': ')[-1]}")
+        reasons = [line.split(": ")[-1] for line in said.stderr.strip().splitlines()]
+        raise NotYet(f"the scheduler refuses it: {'; '.join(reasons)}")
     return said.stdout.strip()
 
 
@@ -92,7 +93,8 @@ def account(path):
 known_wrong(
     "account",
     edited("first-job/account.sh", {"--account=practice": "--account=practise"}),
-    "the scheduler refuses it: Invalid account or account/partition combination specified",
+    "the scheduler refuses it: this machine wants --account=practice; "
+    "Invalid account or account/partition combination specified",
 )
 known_wrong(
     "account",
@@ -113,6 +115,11 @@ def time_limit(path):
         raise NotYet(
             f"it is accepted, but after {asked['minutes']:g} minutes Slurm would end a job that needs 25"
         )
+    if asked["minutes"] < 28:
+        raise NotYet(
+            f"it is accepted, but {asked['minutes']:g} minutes leave nothing to spare. "
+            "Ask for a fifth to a quarter more than the job needs"
+        )
     if asked["minutes"] > 45:
         raise NotYet(
             f"it is accepted, but asks for {asked['minutes']:g} minutes and needs 25. It fits fewer gaps"
@@ -129,6 +136,12 @@ known_wrong(
 )
 known_wrong(
     "time",
+    edited("first-job/time.sh", {"00:30:00": "25"}),
+    "it is accepted, but 25 minutes leave nothing to spare. "
+    "Ask for a fifth to a quarter more than the job needs",
+)
+known_wrong(
+    "time",
     edited("first-job/time.sh", {"00:30:00": "01:00:00"}),
     "it is accepted, but asks for 60 minutes and needs 25. It fits fewer gaps",
 )
@@ -139,16 +152,49 @@ known_wrong(
 )
 
 
+UNEVEN = (
+    "it is accepted, but its tasks do not start: with --ntasks=4 Slurm is free to choose, and gave cores "
+    "for three tasks on one node and for one on the other. Use --ntasks-per-node"
+)
+
+
+def run(path, folder):
+    """Runs a script; gives its fields, its state and its log. Not yet if Slurm spread the tasks unevenly."""
+    job = submit(f"--output={folder}/log", "--open-mode=truncate", path, cwd=folder)
+    noted = fields(job)
+    ended = practice.wait(job, limit=30)
+    log = (folder / "log").read_text()
+    if "More processors requested" in log and re.search(r"--ntasks\b(?!-)|-n\b", path.read_text("utf-8")):
+        raise NotYet(UNEVEN)
+    return noted, ended, log
+
+
+def last_words(log):
+    return (log.strip().splitlines() or ["nothing in its log"])[-1].removeprefix("srun: ")
+
+
 @exercise("devices", hint="--nodes and --gpus-per-node multiply. So do the tasks.", limit=60, file=True)
 def devices(path):
-    asked = wishes(path)
-    if asked["devices"] != 4:
-        raise NotYet(f"it is accepted, but with {asked['devices']} devices in all. The training wants four")
-    if asked["nodes"] != 2:
-        raise NotYet(f"four devices are on two nodes. Spread over {asked['nodes']}, they talk more slowly")
-    if asked["tasks"] != 4:
-        raise NotYet(f"it is accepted, but starts {asked['tasks']} tasks on four devices. Start one for each")
-    return "accepted: two nodes, four devices, four tasks"
+    with empty_machine() as folder:
+        asked = wishes(path)
+        if asked["devices"] != 4:
+            raise NotYet(
+                f"it is accepted, but with {asked['devices']} devices in all. The training wants four"
+            )
+        if asked["nodes"] != 2:
+            raise NotYet(
+                f"four devices fit on two nodes. Spread over {asked['nodes']}, they talk more slowly"
+            )
+        if asked["tasks"] != 4:
+            raise NotYet(
+                f"it is accepted, but starts {asked['tasks']} tasks on four devices. Start one for each"
+            )
+        _, ended, log = run(path, folder)
+    if ended != "COMPLETED":
+        raise NotYet(f"it is accepted, but ended as {ended}: {last_words(log)}")
+    if log.count("a rank trains") != 4:
+        raise NotYet("four ranks should train. Leave the srun line as it is")
+    return "accepted: two nodes, four devices, four tasks, and it runs"
 
 
 known_wrong(
@@ -169,26 +215,25 @@ known_wrong(
 known_wrong(
     "devices",
     edited("first-job/devices.sh", {"--nodes=2": "--nodes=4", "--gpus-per-node=2": "--gpus-per-node=1"}),
-    "four devices are on two nodes. Spread over 4, they talk more slowly",
+    "four devices fit on two nodes. Spread over 4, they talk more slowly",
 )
+known_wrong("devices", edited("first-job/devices.sh", {"--ntasks-per-node=2": "--ntasks=4"}), UNEVEN)
 
 
 @exercise("idle", hint="How many tasks does srun start? Each uses one device.", limit=60, file=True)
 def idle(path):
     with empty_machine() as folder:
-        job = submit(f"--output={folder}/log", "--open-mode=truncate", path, cwd=folder)
-        noted = fields(job)
-        ended = practice.wait(job, limit=30)
-        log = (folder / "log").read_text()
+        noted, ended, log = run(path, folder)
     held = int(re.search(r"\d+$", noted.get("TresPerNode", "0"))[0])
     if held == 2 and int(noted["NumTasks"]) > 4:
         raise NotYet(f"{noted['NumTasks']} tasks cannot have one of 4 devices each")
     used = re.findall(r"^rank \d+ uses (\S+ \S+)$", log, re.MULTILINE)
     if ended != "COMPLETED" or not used:
-        last = (log.strip().splitlines() or ["nothing in its log"])[-1]
-        raise NotYet(f"the job ended as {ended}: {last.removeprefix('srun: ')}")
+        raise NotYet(f"the job ended as {ended}: {last_words(log)}")
     if held != 2 or len({place.split()[0] for place in used}) != 2:
         raise NotYet("the training shall have both devices of two nodes. Change the tasks, not the devices")
+    if len(used) == 4 and any("," in place for place in used):
+        raise NotYet("each task sees both devices of its node. Leave the srun line as it is")
     if len(set(used)) < 4:
         raise NotYet(f"the job holds 4 devices, and its {len(used)} tasks use {len(set(used))} of them")
     return "four ranks on four devices, none idle"
@@ -211,6 +256,12 @@ known_wrong(
     edited("first-job/idle.sh", {"--ntasks-per-node=2": "--ntasks-per-node=4"}),
     "8 tasks cannot have one of 4 devices each",
 )
+known_wrong("idle", edited("first-job/idle.sh", {"--ntasks-per-node=2": "--ntasks=4"}), UNEVEN)
+known_wrong(
+    "idle",
+    edited("first-job/idle.sh", {"srun --gpus-per-task=1": "srun"}),
+    "each task sees both devices of its node. Leave the srun line as it is",
+)
 
 
 @exercise("share", hint="Divide a node by its devices: how many cores, how much memory?", limit=60, file=True)
@@ -223,27 +274,41 @@ def share(path):
     asked = request(path.read_text("utf-8"))
     if asked.partition == "standard-g":
         raise NotYet("it is accepted, but standard-g gives and charges whole nodes: 4 GPU-hours an hour")
-    if not asked.devices or not asked.memory_gb or asked.memory_gb < 40 or (asked.hours or 0) < 4:
-        raise NotYet("it is accepted, but the idea needs one device, 40 GB and four hours")
     cores, memory = (
         lumi["cores_per_device"].value,
         lumi["node_memory_gb"].value / lumi["devices_per_node"].value,
     )
-    cost = max(asked.devices, math.ceil(asked.cpus / cores), math.ceil(asked.memory_gb / memory)) / 2
+    for what, has, least in (
+        ("a device", asked.devices, 1),
+        ("40 GB", asked.memory_gb, 40),
+        ("four hours", asked.hours, 4),
+        (f"the device's own share of {cores} cores", asked.cpus, cores),
+    ):
+        if not has or has < least:
+            given = f"{has:g}" if has else "none"
+            raise NotYet(f"it is accepted, but the idea needs {what}, and the script asks for {given}")
+    shares = {
+        "devices": asked.devices,
+        "cores": math.ceil(asked.cpus / cores),
+        "memory": math.ceil(asked.memory_gb / memory),
+    }
+    cost = max(shares.values()) / 2
     if cost > 0.5:
-        raise NotYet(f"it is accepted, but costs {cost:g} GPU-hours an hour. The largest share is charged")
+        largest = " and ".join(what for what, share in shares.items() if share == 2 * cost)
+        hours = "1 GPU-hour" if cost == 1 else f"{cost:g} GPU-hours"
+        raise NotYet(f"it is accepted, but an hour costs {hours}. The largest share is charged: {largest}")
     return "accepted, and an hour costs 0.5 GPU-hours"
 
 
 known_wrong(
     "share",
     edited("first-job/lumi.sh", {"--cpus-per-task=7": "--cpus-per-task=56", "--mem=60G": "--mem=480G"}),
-    "it is accepted, but costs 4 GPU-hours an hour. The largest share is charged",
+    "it is accepted, but an hour costs 4 GPU-hours. The largest share is charged: cores and memory",
 )
 known_wrong(
     "share",
     edited("first-job/lumi.sh", {"--mem=60G": "--mem=64G"}),
-    "it is accepted, but costs 1 GPU-hours an hour. The largest share is charged",
+    "it is accepted, but an hour costs 1 GPU-hour. The largest share is charged: memory",
 )
 known_wrong(
     "share",
@@ -253,7 +318,12 @@ known_wrong(
 known_wrong(
     "share",
     edited("first-job/lumi.sh", {"--mem=60G": "--mem=16G"}),
-    "it is accepted, but the idea needs one device, 40 GB and four hours",
+    "it is accepted, but the idea needs 40 GB, and the script asks for 16",
+)
+known_wrong(
+    "share",
+    edited("first-job/lumi.sh", {"--cpus-per-task=7": "--cpus-per-task=1"}),
+    "it is accepted, but the idea needs the device's own share of 7 cores, and the script asks for 1",
 )
 
 
@@ -279,15 +349,21 @@ def planned_order():
 
 @exercise("order", hint="When does B start? What ends before that, on the nodes left over?", limit=60)
 def order(answer):
-    if not isinstance(answer, list | tuple | str) or sorted(answer) != list(QUEUE):
+    if isinstance(answer, list | tuple):
+        answer = "".join(map(str, answer))
+    answer = re.findall(r"[^\W_]", answer.upper()) if isinstance(answer, str) else []
+    if sorted(answer) != list(QUEUE):
         raise NotYet("give the five names in the order of their starts, such as ['A', 'B', 'C', 'D', 'E']")
-    answer = list(answer)
     if answer == list(QUEUE):
         raise NotYet("this is the order in which they came. Nodes would stand idle while B waits")
     if answer.index("C") < answer.index("B"):
         raise NotYet("C would still hold two nodes when A ends, and B wants all four in that minute")
     if answer.index("E") > answer.index("B"):
         raise NotYet("E fits into a gap too: look at minute 5, when D ends, and at minute 10")
+    if answer[0] != "A":
+        raise NotYet("A came first, to an empty machine: it starts at once")
+    if answer.index("E") < answer.index("D"):
+        raise NotYet("D came before E and takes one of the two free nodes at once. E wants two")
     right = planned_order()
     if answer == right:
         return f"the scheduler plans the same: {', '.join(right)}"
@@ -302,12 +378,15 @@ known_wrong(
     "order", list("ACBDE"), "C would still hold two nodes when A ends, and B wants all four in that minute"
 )
 known_wrong("order", list("ADBEC"), "E fits into a gap too: look at minute 5, when D ends, and at minute 10")
-known_wrong("order", list("AEDBC"), "at place 2 the scheduler starts another job than E")
+known_wrong(
+    "order", "a, e, d, b, c", "D came before E and takes one of the two free nodes at once. E wants two"
+)
+known_wrong("order", "D A E B C", "A came first, to an empty machine: it starts at once")
 
 
 # ---------------------------------------------------------------- hours
 
-GRANTS = {"lumi-g": 50_000, "leonardo-booster": 100_000, "mn5-acc": 400_000, "jupiter-booster": 1_008_000}
+GRANTS = {"lumi-g": 50_001, "leonardo-booster": 100_000, "mn5-acc": 400_000, "jupiter-booster": 1_008_000}
 
 
 @exercise("hours", hint="machine['node_hour_cost'].value is what one node and one hour cost.")
@@ -316,7 +395,14 @@ def hours(answer):
     for name, grant in GRANTS.items():
         machine = machines.machine(name)
         cost, devices = machine["node_hour_cost"].value, machine["devices_per_node"].value
-        got = answer(grant, machine, 8, 12)
+        try:
+            got = answer(grant, machine, 8, 12)
+        except TypeError as error:
+            if "Fact" in str(error):
+                raise NotYet(
+                    "machine['node_hour_cost'] is a fact with its source: .value is its number"
+                ) from None
+            raise
         if not isinstance(got, tuple | list) or len(got) != 2:
             raise NotYet("return two numbers: node-hours, and whole runs")
         found, whole = got
@@ -328,6 +414,8 @@ def hours(answer):
                 f"{called}: a node has {devices} devices, but the bill counts {cost} for it, "
                 f"in the unit {machine['billing_unit']}"
             )
+        if found == grant // cost != grant / cost:
+            raise NotYet("node-hours need not be whole: round down the runs only")
         if not math.isclose(found, grant / cost):
             raise NotYet(f"{called}: {grant:,} of its units are {grant / cost:,g} node-hours, not {found:,g}")
         right = math.floor(grant / cost / (8 * 12))
@@ -357,6 +445,16 @@ known_wrong(
 )
 known_wrong(
     "hours",
+    code(RUNS.format('grant // machine["node_hour_cost"].value', RIGHT[1])),
+    "node-hours need not be whole: round down the runs only",
+)
+known_wrong(
+    "hours",
+    code(RUNS.format('grant / machine["node_hour_cost"]', RIGHT[1])),
+    "machine['node_hour_cost'] is a fact with its source: .value is its number",
+)
+known_wrong(
+    "hours",
     code(RUNS.format("grant / 4", RIGHT[1])),
     "Leonardo Booster: a node has 4 devices, but the bill counts 32 for it, in the unit core-hour",
 )
@@ -368,7 +466,7 @@ known_wrong(
 known_wrong(
     "hours",
     code(RUNS.format(RIGHT[0], "node_hours / (nodes * hours)")),
-    "LUMI-G: 8 nodes for 12 hours fit 130 whole times into it, not 130.208",
+    "LUMI-G: 8 nodes for 12 hours fit 130 whole times into it, not 130.211",
 )
 
 
@@ -381,6 +479,7 @@ def grant(answer):
         625.0: "the bill is in core-hours, the grant in GPU-hours. Convert it first",
         50_000 / 8: "a node of MareNostrum 5 has 4 devices, not 8",
         50_000.0: "these are GPU-hours; a node has four GPUs",
+        1_000_000.0: "these are core-hours, the unit of the bill. Your function makes node-hours of them",
         2_500.0: "this takes a GPU-hour for a fifth of what it is. How many core-hours are in it?",
     }
     if found in sentences:
@@ -394,6 +493,11 @@ def grant(answer):
 
 known_wrong("grant", (625.0, 6), "the bill is in core-hours, the grant in GPU-hours. Convert it first")
 known_wrong("grant", (50_000, 520), "these are GPU-hours; a node has four GPUs")
+known_wrong(
+    "grant",
+    (1_000_000, 10_416),
+    "these are core-hours, the unit of the bill. Your function makes node-hours of them",
+)
 known_wrong("grant", (12_500.0, 65), "4 nodes for 24 hours are 96 node-hours, so it is not 65 runs")
 
 
@@ -426,6 +530,8 @@ def run_chain(path, status):
 
 @exercise("chain", hint="Which condition is true after success only, which in any case?", limit=90, file=True)
 def chain(path):
+    if found := re.search(r"\b(evaluate|cleanup)\.sh\b[^\n;|&)]*\s--\w", path.read_text("utf-8")):
+        raise NotYet(f"options after {found[1]}.sh go to the script, not to sbatch. Put them before its name")
     happened, left = run_chain(path, 0)
     if "train ends" not in happened:
         raise NotYet("the training did not run. Leave the first sbatch line as it was")
@@ -457,6 +563,14 @@ known_wrong(
     "chain",
     edited("first-job/chain.sh", {'--dependency="afterok:$train" --kill-on-invalid-dep=yes ': ""}),
     "the evaluation did not wait for the training",
+)
+known_wrong(
+    "chain",
+    edited(
+        "first-job/chain.sh",
+        {'"afterany:$train:$evaluate" cleanup.sh': '"afterany:$train" cleanup.sh --mem=2G'},
+    ),
+    "options after cleanup.sh go to the script, not to sbatch. Put them before its name",
 )
 known_wrong(
     "chain",

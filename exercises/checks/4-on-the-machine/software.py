@@ -1,5 +1,6 @@
 """Checks of the exercises on software. The one on caches runs the job script on a real Slurm."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -28,15 +29,15 @@ def options_of(line, name):
 
 
 def binds(options):
-    """What is bound, as [source, target]."""
+    """What is bound, as [source, target, options]."""
     found = []
     for number, word in enumerate(options):
         flag, _, value = word.partition("=")
         if flag in ("--bind", "-B"):
             value = value or (options[number + 1] if number + 1 < len(options) else "")
             for part in value.split(","):
-                source, _, rest = part.partition(":")
-                found.append([source, rest.partition(":")[0] or source])
+                source, target, options_of_bind = [*part.split(":"), "", ""][:3]
+                found.append([source, target or source, options_of_bind])
     return found
 
 
@@ -46,7 +47,11 @@ def check_line(machine, line):
         raise NotYet(f"container_line has to return one line of text, not a {type(line).__name__}")
     options, command = options_of(line, name)
     runtime = machine["container"].value
-    if not options or options[0] != runtime:
+    if options[:1] != [runtime]:
+        if runtime in options:
+            raise NotYet(
+                f"let the line begin with {runtime}: what stands before it is not part of this answer"
+            )
         raise NotYet(
             f"on {name} the runtime is {runtime}, and the line begins with '{line.split()[0]}': ask the facts"
         )
@@ -63,15 +68,32 @@ def check_line(machine, line):
         raise NotYet(
             f"on {name} the container gets no driver, so PyTorch finds no GPU: which flag is missing?"
         )
-    targets = dict(binds(options))
-    if PROJECT not in targets:
+    if any(word.partition("=")[0] == "--mount" for word in options):
+        raise NotYet("write the bind mount with --bind, not with --mount")
+    bound = {source: (target, how) for source, target, how in binds(options)}
+    if PROJECT not in bound:
         raise NotYet(f"the project folder {PROJECT} is not bound: the program would not find train.py")
-    if targets[PROJECT] != PROJECT:
-        raise NotYet(
-            f"the project folder appears inside as {targets[PROJECT]}: give it the same path as outside"
-        )
+    target, how = bound[PROJECT]
+    if target != PROJECT:
+        raise NotYet(f"the project folder appears inside as {target}: give it the same path as outside")
+    if how == "ro":
+        raise NotYet("the project folder is bound to be read only (ro): no checkpoint could be written there")
     if command != ["python", "train.py"]:
         raise NotYet(f"inside, '{' '.join(command)}' would run: it should be python train.py")
+
+
+class Text(str):
+    """A fact that is text itself: what an answer takes a Fact for that forgets `.value`."""
+
+    value = property(str)
+
+
+def takes_facts_for_text(answer, machine):
+    """Whether the answer would be right if facts were text."""
+    with contextlib.suppress(Exception):
+        check_line(machine, answer({field: Text(fact) for field, fact in machine.items()}, IMAGE, PROJECT))
+        return True
+    return False
 
 
 @exercise("container", hint="runtime, exec, flag of the GPU, bind mount, image, command: in this order.")
@@ -79,7 +101,12 @@ def container(answer):
     needs_function(answer, "container_line")
     for name in ("lumi-g", "mn5-acc", "jupiter-booster"):
         machine = machines.machine(name)
-        check_line(machine, answer(machine, IMAGE, PROJECT))
+        try:
+            check_line(machine, answer(machine, IMAGE, PROJECT))
+        except (NotYet, TypeError):
+            if takes_facts_for_text(answer, machine):
+                raise NotYet("a Fact is not text: take its .value, as the cell above does") from None
+            raise
     return "the lines for LUMI-G, MareNostrum 5 and JUPITER would start the training"
 
 
@@ -124,6 +151,31 @@ known_wrong(
     "container",
     line_with(runtime='"singularity"'),
     "on JUPITER Booster the runtime is apptainer, and the line begins with 'singularity': ask the facts",
+)
+known_wrong(
+    "container",
+    line_with(gpu='"--nv" if machine["accelerator_stack"] == "cuda" else ""'),
+    "a Fact is not text: take its .value, as the cell above does",
+)
+known_wrong(
+    "container",
+    line_with(runtime='machine["container"] + ""'),
+    "a Fact is not text: take its .value, as the cell above does",
+)
+known_wrong(
+    "container",
+    line_with(runtime='"srun " + machine["container"].value'),
+    "let the line begin with singularity: what stands before it is not part of this answer",
+)
+known_wrong(
+    "container",
+    line_with(bind="--mount type=bind,src={project},dst={project}"),
+    "write the bind mount with --bind, not with --mount",
+)
+known_wrong(
+    "container",
+    line_with(bind="--bind {project}:{project}:ro"),
+    "the project folder is bound to be read only (ro): no checkpoint could be written there",
 )
 known_wrong(
     "container",
@@ -233,6 +285,14 @@ def run_job(script, home, project):
     return practice.wait(done.stdout.strip(), limit=70), log
 
 
+def why_not_found(hf_home, script):
+    if hf_home is None and "HF_HOME=" in script:
+        return "HF_HOME is set but not exported, so the program does not see it"
+    if hf_home and Path(hf_home).name == "hub":
+        return "the model was not found: give HF_HOME without /hub, the library adds that itself"
+    return "the model was not found: HF_HOME has to lead to $PROJECT/models"
+
+
 @exercise(
     "caches",
     hint="Five things: models, offline, torch.hub, the fonts, compiled kernels.",
@@ -253,10 +313,15 @@ def caches(path):
             raise NotYet(f"the job ended as {ended}, and its log with: {last}")
         seen = json.loads((project / "seen.json").read_text())
         left = sorted(str(file.relative_to(home)) for file in home.rglob("*") if file.is_file())
-    if not seen["found"] and seen["HF_HOME"] is None and "HF_HOME=" in path.read_text():
-        raise NotYet("HF_HOME is set but not exported, so the program does not see it")
+        said = log.read_text(errors="replace")
+    if spaced := re.search(r"line \d+: (.*not a valid identifier)", said):
+        raise NotYet(f"the log says {spaced[1]}: write NAME=VALUE without spaces around the =")
+    if seen["HOME"] != str(home):
+        raise NotYet(
+            "HOME was moved, so programs miss your keys and settings: set their own variables instead"
+        )
     if not seen["found"]:
-        raise NotYet("the model was not found: HF_HOME has to lead to $PROJECT/models")
+        raise NotYet(why_not_found(seen["HF_HOME"], path.read_text()))
     if not seen["offline"]:
         raise NotYet(
             "the hub's library would still try the network for a file that is not there: tell it not to"
@@ -300,6 +365,21 @@ known_wrong(
 )
 known_wrong(
     "caches",
+    edited("software/offline_job.sh", {"export HF_HOME=": "export HF_HOME = "}),
+    "the log says export: `=': not a valid identifier: write NAME=VALUE without spaces around the =",
+)
+known_wrong(
+    "caches",
+    edited("software/offline_job.sh", {"$PROJECT/models": "$PROJECT/models/hub"}),
+    "the model was not found: give HF_HOME without /hub, the library adds that itself",
+)
+known_wrong(
+    "caches",
+    edited("software/offline_job.sh", {TRITON: 'export HOME="$TMPDIR"\n' + TRITON}),
+    "HOME was moved, so programs miss your keys and settings: set their own variables instead",
+)
+known_wrong(
+    "caches",
     edited(
         "software/offline_job.sh",
         {TORCH: "", 'export XDG_CACHE_HOME="$PROJECT/cache"\n': 'export MPLCONFIGDIR="$TMPDIR/fonts"\n'},
@@ -322,7 +402,14 @@ def quotas(answer):
         most_files, most_gigabytes = quota(name)
         for files, gigabytes in ((30_000, 6), (1, 3)):
             limits = [most_gigabytes // gigabytes] + ([most_files // files] if most_files else [])
-            got, right = answer(files, gigabytes, most_files, most_gigabytes), min(limits)
+            try:
+                got, right = answer(files, gigabytes, most_files, most_gigabytes), min(limits)
+            except TypeError:
+                if most_files is None:
+                    raise NotYet(
+                        "most_files is None where no limit is known: then do not divide it, only bytes count"
+                    ) from None
+                raise
             if got == right:
                 continue
             asked = f"{files:,} files and {gigabytes} GB into a home on {machines.machine(name)['name']}"
@@ -365,4 +452,9 @@ known_wrong(
     code(FITTING.format(f"min((most_files or 0) // files, {BY_BYTES})")),
     "30,000 files and 6 GB into a home on Leonardo Booster: no limit of files is known there, so only bytes "
     "count: 8, not 0",
+)
+known_wrong(
+    "quota",
+    code(FITTING.format(f"min(most_files // files, {BY_BYTES})")),
+    "most_files is None where no limit is known: then do not divide it, only bytes count",
 )

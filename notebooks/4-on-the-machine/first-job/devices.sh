@@ -1,7 +1,7 @@
 #!/bin/bash
 #SBATCH --account=practice
-#SBATCH --ntasks=2
 #SBATCH --nodes=1
+#SBATCH --ntasks-per-node=2
 #SBATCH --mem=1G
 #SBATCH --time=00:02:00
 

@@ -1,4 +1,4 @@
-# In a shell that has a module loaded, submit the same script as before.
+# In a shell that has a module loaded, submit the script that is named.
 . ./module.sh
-module load greeting/2.0
-sbatch --parsable which.sh
+module load greeting/1.0
+sbatch --parsable "$1"

@@ -1,6 +1,10 @@
 # What a module system does, as one function of the shell: it edits environment variables.
 module() {
     local action=$1 name=$2 word variable value
+    if [ "$action" = purge ]; then
+        for name in ${LOADEDMODULES//:/ }; do module unload "$name"; done
+        return
+    fi
     while read -r word variable value; do
         value="$PWD/$value"  # our modulefiles give paths below this folder
         case "$action $word" in

@@ -8,7 +8,7 @@ export TORCH_HOME="$PROJECT/cache/torch"
 export XDG_CACHE_HOME="$PROJECT/cache"
 export TRITON_CACHE_DIR="$TMPDIR/triton"
 ### STARTER
-# # your lines
+# # ...  # your answer
 ### END SOLUTION
 
 srun python first_step.py

@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
         "--launch", choices=("torchrun", "srun"), default="torchrun", help="what starts the ranks"
     )
     job.add_argument("--out", help="a new file for the script (printed if not given)")
+    planner = add("plan", help="how long, how much memory, how many hours a training takes on a machine")
+    plan_arguments(planner)
     check = add("check", help="run the checks of a lesson's exercises")
     check.add_argument(
         "lesson", nargs="?", help="a lesson, such as data-parallel; without it, every one you began"
@@ -54,6 +56,33 @@ def parser() -> argparse.ArgumentParser:
     reset = add("reset", help="put a lesson's exercises back; your answers are kept aside")
     reset.add_argument("lesson", help="a lesson, such as data-parallel")
     return top
+
+
+def plan_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--model", help="a public model, such as llama-3-8b")
+    add("--machine", help="a name in data/machines.yml, such as lumi-g")
+    add("--nodes", type=int, default=1, help="how many whole nodes (1 if not given)")
+    add("--seq", type=int, default=4096, help="tokens of a sequence (4096)")
+    add("--global-batch", type=int, default=1024, help="sequences of a step (1024)")
+    add("--tokens", type=float, default=0.0, help="tokens of the whole training, such as 100e9")
+    for way, kind in (("tp", "tensor"), ("pp", "pipeline"), ("cp", "context"), ("ep", "expert")):
+        add(f"--{way}", type=int, help=f"ways of {kind} parallelism; without a layout the best is searched")
+    add("--vp", type=int, help="chunks of the model in each pipeline stage")
+    add("--zero", type=int, help="stage of ZeRO, 0 to 3")
+    add("--micro-batch", type=int, help="sequences that a device works on at once")
+    add("--recompute", help="none, selective or full")
+    add("--software", default="megatron", help="the training program (megatron)")
+    add("--precision", choices=("bf16", "fp8"), default="bf16", help="of the matrix products (bf16)")
+    add("--price", type=float, default=0.0, help="price of one unit of the machine's bill")
+    add(
+        "--deadline", type=float, metavar="HOURS", help="the cheapest number of nodes, up to --nodes, in time"
+    )
+    add("--scale", action="store_true", help="how many nodes, up to --nodes, still pay")
+    add("--largest", type=float, metavar="NODE_HOURS", help="the largest public model within so many")
+    add("--json", action="store_true", help="print the plan as JSON")
+    add("--batch", metavar="FILE.csv", help="predict every row of a table of runs")
+    add("--out", metavar="OUT.csv", help="a file for the predicted table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,6 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
             from . import job
 
             job.main(arguments)
+        case "plan":
+            from .plan import shell
+
+            shell.main(arguments)
         case "check":
             from . import exercises
 

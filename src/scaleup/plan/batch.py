@@ -1,0 +1,80 @@
+"""A whole table of runs, predicted: the same rows in the same order, with five more columns."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+from ..errors import CourseError
+from .memory import CONTEXT_BYTES, GIB, fits, memory
+from .read_runs import Reading, read
+from .steptime import step_time, tokens_per_s_per_device
+
+COLUMNS = (
+    "predicted_step_time_s",
+    "predicted_tokens_per_s_per_gpu",
+    "predicted_memory_gb",
+    "predicted_fits",
+    "predicted_reason",
+)
+
+
+def predict(reading: Reading) -> dict[str, str]:
+    """The five columns of one row. Without a prediction they are empty, and the reason says why.
+
+    Memory is in units of 2^30 bytes, as programs and nvidia-smi print it. It is that of the device where the
+    row's notes name nvidia-smi, otherwise that of the program.
+    """
+    reason = " ".join(" ".join(remark.split()) for remark in reading.remarks)
+    run = reading.run
+    if run is None:
+        return dict.fromkeys(COLUMNS, "") | {"predicted_reason": reason or "The row is empty."}
+    seconds = step_time(run).total
+    used = memory(run)
+    held = fits(run, used)
+    if not held and "recompute" in reading.guessed:
+        full = dataclasses.replace(run, layout=dataclasses.replace(run.layout, recompute="full"))
+        held = fits(full)
+        if held:
+            reason += " It fits with recompute only."
+    total = used.total + (CONTEXT_BYTES if reading.whole_device else 0.0)
+    return {
+        "predicted_step_time_s": f"{seconds:.4g}",
+        "predicted_tokens_per_s_per_gpu": f"{tokens_per_s_per_device(run, seconds):.4g}",
+        "predicted_memory_gb": f"{total / GIB:.3g}",
+        "predicted_fits": "yes" if held else "no",
+        "predicted_reason": reason,
+    }
+
+
+def predict_file(source: Path, target: Path) -> tuple[int, int]:
+    """Predict every row of a CSV file into another one. Returns (rows, rows with a prediction)."""
+    try:
+        with open(source, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            table = list(csv.reader(file))
+    except OSError as error:
+        raise CourseError(
+            f"{source} cannot be read: {error.strerror}. Give the path of a CSV file."
+        ) from None
+    except csv.Error as error:
+        raise CourseError(f"{source} is no CSV file: {error}. Save it as comma-separated text.") from None
+    if not table or not any(cell.strip() for cell in table[0]):
+        raise CourseError(f"{source} has no header. Its first line must name the columns, such as gpus.")
+    header = table[0]
+    rows = [cells for cells in table[1:] if cells]
+    kept = [place for place, name in enumerate(header) if name not in COLUMNS]
+    predicted = 0
+    try:
+        with open(target, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([header[place] for place in kept] + list(COLUMNS))
+            for cells in rows:
+                cells = cells + [""] * (len(header) - len(cells))
+                reading = read(dict(zip((name.strip() for name in header), cells, strict=False)))
+                found = predict(reading)
+                predicted += bool(found["predicted_step_time_s"])
+                writer.writerow([cells[place] for place in kept] + [found[name] for name in COLUMNS])
+    except OSError as error:
+        raise CourseError(f"{target} cannot be written: {error.strerror}. Choose another place.") from None
+    return len(rows), predicted

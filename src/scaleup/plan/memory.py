@@ -1,0 +1,143 @@
+"""How much memory the fullest device needs: weights, gradients, optimizer, activations, logits, buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from . import pipeline
+from .layout import Run
+from .steptime import FULLY_SHARDED
+
+GIB = 2**30
+CONTEXT_BYTES = 2.5 * GIB  # outside of the program's allocator: context, libraries, communication buffers
+SLACK = 0.05  # an allocator keeps more than is in use
+RESERVED_BYTES = 1.0 * GIB  # of a device's memory that no program can have
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device of one stage, part by part."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    activations: float
+    logits: float
+    buffers: float
+
+    @property
+    def states(self) -> float:
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> float:
+        return self.states + self.gathered + self.activations + self.logits + self.buffers
+
+
+class LayerBytes(NamedTuple):
+    """What one layer keeps of one micro-batch: without recompute, and as the run does it."""
+
+    everything: float
+    kept: float
+
+
+def layer_activations(run: Run) -> float:
+    """Bytes that one layer keeps of one micro-batch for its backward pass, without recompute."""
+    s, w, soft = run.shape, run.layout, run.software
+    routed = s.experts_per_token or 1
+    split = w.tp if soft.sequence_parallel else 1
+    whole = 4 * s.hidden / split  # what both norms read
+    whole += (
+        4 * s.hidden / (1 if soft.keeps_gathered and w.tp <= run.machine.devices_per_node else split)
+    )  # what they hand on
+    if not soft.fused_attention:
+        whole += 2 * s.hidden / split  # the two dropout masks
+    inner = 2 * s.qkv_width + 2 * s.query_width
+    inner += routed * 2 * s.ffn * (4 if s.gated else 2)
+    if s.experts:
+        inner += routed * 6 * s.hidden  # tokens dealt out to experts, gathered again and weighted
+    if not soft.fused_attention and w.recompute == "none":
+        inner += 5 * s.heads * run.seq  # scores, their softmax, its mask
+    return run.micro_tokens * (whole + inner / w.tp)
+
+
+def kept_per_layer(run: Run, everything: float) -> float:
+    """Bytes that one layer keeps of one micro-batch in the run's recompute mode.
+
+    `everything` is what it would keep without recompute.
+    """
+    s, w = run.shape, run.layout
+    if w.recompute == "full":
+        return run.micro_tokens * 2 * s.hidden / (w.tp if run.software.sequence_parallel else 1)
+    if w.recompute == "selective" and run.software.name in FULLY_SHARDED:
+        return 0.42 * everything
+    return everything
+
+
+def stage_memory(run: Run, layers: int, ends: float, kept: float, logits: bool, layer: LayerBytes) -> Memory:
+    """One stage of `layers` layers and `ends` parameters besides, keeping `kept` micro-batches at once."""
+    s, w, soft = run.shape, run.layout, run.software
+    replicas = w.dp * w.cp
+    dense = s.layer_parameters
+    experts = 0.0
+    if s.experts:
+        dense -= s.experts * s.mlp_matrix
+        experts = layers * s.experts * s.mlp_matrix / w.ep / w.tp
+    numbers = (layers * dense + ends) / w.tp
+    expert_replicas = max(1.0, replicas / w.ep)
+
+    held = numbers + experts
+    part = numbers / replicas + experts / expert_replicas  # of a state that is sharded over the replicas
+    weights = 4 * part if w.zero == 3 else 2 * held
+    gradients = soft.gradient_bytes * (part if w.zero >= 2 else held)
+    optimizer = (soft.optimizer_bytes - (4 if w.zero == 3 else 0)) * (part if w.zero else held)
+    gathered = 0.0
+    if w.zero == 3:  # two layers, or the logits' matrix, in 16 bit, and one layer's gradients
+        gathered = (4 * max(dense + experts / max(1, layers), s.head_parameters / 2) + 2 * dense) / w.tp
+    activations = kept * layers * layer.kept
+    if w.pp > 1 and not soft.split_sends:  # what each stage handed on stays until its gradient comes back
+        activations += kept * run.micro_tokens * 2 * s.hidden
+    if w.recompute == "full":
+        activations += layer.everything + run.micro_tokens * (
+            0 if soft.fused_attention else 5 * s.heads * run.seq / w.tp
+        )
+    scores = run.micro_tokens * s.vocab / w.tp * soft.logit_bytes if logits else 0.0
+    busy = weights + gradients + optimizer + gathered + activations + scores
+    return Memory(
+        weights, gradients, optimizer, gathered, activations, scores, SLACK * busy
+    )  # fmt: skip
+
+
+def memory(run: Run) -> Memory:
+    """The fullest stage: the first keeps most micro-batches, the last holds the logits."""
+    s, w = run.shape, run.layout
+    everything = layer_activations(run)
+    layer = LayerBytes(everything, kept_per_layer(run, everything))
+    head = s.head_parameters / s.matmul_parameters_per_layer if run.software.balanced_stages else 0.0
+    first, middle, last = pipeline.layers_of_stages(s.layers, w.pp, head)
+    if w.pp == 1:
+        ends = s.embedding_parameters + (0 if s.tied else s.head_parameters)
+        return stage_memory(run, first, ends, 1.0, True, layer)
+    kept = pipeline.in_flight(w, run.micro_batches)
+    kept_last = 1.0 if w.vp == 1 else 1 + (w.pp - 1) / w.pp
+    front = stage_memory(run, first, s.embedding_parameters, kept, False, layer)
+    back = stage_memory(run, last, s.head_parameters, kept_last, True, layer)
+    stages = [front, back]
+    if middle > first:
+        kept_inner = max(1.0, kept * (w.pp - 1) / w.pp)
+        stages.append(stage_memory(run, middle, 0, kept_inner, False, layer))
+    return max(stages, key=lambda stage: stage.total)
+
+
+def fits(run: Run, used: Memory | None = None) -> bool:
+    """Does the fullest device hold it? An allocator gives its reserve back before it fails."""
+    used = used or memory(run)
+    return used.total - used.buffers + RESERVED_BYTES <= run.machine.accelerator.memory_bytes
+
+
+def fits_well(run: Run, used: Memory | None = None) -> bool:
+    """Does the fullest device hold it with the allocator's reserve? A plan should not count on less."""
+    used = used or memory(run)
+    return used.total + RESERVED_BYTES <= run.machine.accelerator.memory_bytes

@@ -1,0 +1,231 @@
+"""The whole plan of a run: memory, time, tokens/s, MFU, hours, units of the bill, energy, money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import CourseError
+from . import flops
+from .layout import Run
+from .memory import GIB, Memory, fits, fits_well, memory
+from .steptime import StepTime, step_time, tokens_per_s_per_device
+
+
+@dataclass(frozen=True)
+class Bill:
+    """How a machine counts: `units` for one node for one hour, in the machine's own `unit`; 0: unknown."""
+
+    unit: str = ""
+    units: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, predicted. `tokens` is the length of the whole training (0: not asked)."""
+
+    run: Run
+    memory: Memory
+    step: StepTime
+    tokens: float = 0.0
+    bill: Bill = Bill()
+    price: float = 0.0
+
+    @property
+    def fits(self) -> bool:
+        return fits(self.run, self.memory)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the fullest device holds it, in words."""
+        if fits_well(self.run, self.memory):
+            return "it fits"
+        return "it fits without any reserve" if self.fits else "it does not fit"
+
+    @property
+    def tokens_per_s_per_device(self) -> float:
+        return tokens_per_s_per_device(self.run, self.step.total)
+
+    @property
+    def mfu(self) -> float:
+        """Share of the dense 16-bit peak under the rule "model" (see flops.RULES)."""
+        peak = self.run.machine.accelerator.peak_flops
+        return flops.mfu(self.run.shape, self.run.seq, self.tokens_per_s_per_device, peak)
+
+    @property
+    def nodes(self) -> float:
+        """Whole nodes; half a node is billed as one where nodes are not shared."""
+        return -(-self.run.layout.devices // self.run.machine.devices_per_node)
+
+    @property
+    def steps(self) -> float:
+        return self.tokens / self.run.tokens_per_step
+
+    @property
+    def hours(self) -> float:
+        """Wall time of the whole training: steps only, without start, checkpoints and failures."""
+        return self.steps * self.step.total / 3600
+
+    @property
+    def node_hours(self) -> float:
+        return self.nodes * self.hours
+
+    @property
+    def units(self) -> float:
+        return self.node_hours * self.bill.units
+
+    @property
+    def kwh(self) -> float:
+        """Energy of the devices at their board's limit: at most that, without the rest of the node."""
+        return self.run.layout.devices * self.hours * self.run.machine.accelerator.power_w / 1000
+
+    @property
+    def cost(self) -> float:
+        """Price of all units, in the currency of the price."""
+        return self.units * self.price
+
+
+def plan(run: Run, tokens: float = 0.0, bill: Bill | None = None, price: float = 0.0) -> Plan:
+    """Predict a run. Raises CourseError where the layout cannot run at all.
+
+    A layout that does not fit in memory is planned all the same: `Plan.fits` says so.
+    """
+    if problem := run.problem():
+        raise CourseError(problem)
+    for what, value in (("tokens", tokens), ("price", price)):
+        if not isinstance(value, int | float) or not 0 <= value < 1e18:
+            raise CourseError(f"{what}={value!r} is impossible. Give a number from 0, such as 100e9 tokens.")
+    return Plan(run, memory(run), step_time(run), tokens, bill or Bill(), price)
+
+
+Line = tuple[str, str, str]  # what it is, its value, how it comes about
+
+
+def arithmetic(p: Plan) -> list[Line]:
+    """Every number of a plan with the sum that gives it."""
+    s, w, m, step, layer = p.run.shape, p.run.layout, p.run.machine, p.step, p.step.layer
+    a, tokens = m.accelerator, p.run.micro_tokens
+    replicas = w.dp * w.cp
+
+    def ms(seconds: float) -> str:
+        return f"{seconds * 1e3:.2f} ms"
+
+    def gib(data: float) -> str:
+        return f"{data / GIB:.1f} GiB"
+
+    shared = f" / {replicas} replicas"
+    per_layer = s.matmul_parameters_per_layer / w.tp
+    rows: list[Line] = [
+        ("parameters", f"{s.parameters:,}", "layers, embedding, logits and the last norm"),
+        ("devices", f"{w.devices:,}", f"dp {w.dp} x tp {w.tp} x pp {w.pp} x cp {w.cp}"),
+        (
+            "micro-batches",
+            f"{p.run.micro_batches:g}",
+            f"{p.run.global_batch} sequences / (dp {w.dp} x {w.micro_batch})",
+        ),
+        (
+            "weights",
+            gib(p.memory.weights),
+            "fullest device: " + ("4 bytes a parameter" + shared if w.zero == 3 else "2 bytes a parameter"),
+        ),
+        (
+            "gradients",
+            gib(p.memory.gradients),
+            f"{p.run.software.gradient_bytes} bytes a parameter{shared if w.zero >= 2 else ''}",
+        ),
+        (
+            "optimizer",
+            gib(p.memory.optimizer),
+            f"{p.run.software.optimizer_bytes - (4 if w.zero == 3 else 0)} bytes a parameter"
+            + (shared if w.zero else ""),
+        ),
+        ("gathered layers", gib(p.memory.gathered), "what ZeRO 3 holds whole for a moment"),
+        ("activations", gib(p.memory.activations), f"kept for the backward pass, recompute {w.recompute}"),
+        ("logits", gib(p.memory.logits), f"{p.run.software.logit_bytes} bytes x tokens x vocabulary / tp"),
+        ("reserve", gib(p.memory.buffers), "what the allocator keeps on top"),
+        (
+            "memory",
+            gib(p.memory.total),
+            f"of {gib(a.memory_bytes)}: {p.verdict}",
+        ),
+        (
+            "products",
+            ms(layer.products),
+            f"forward: 2 x {tokens:g} tokens x {per_layer:,.0f} numbers / "
+            f"({a.peak_flops / 1e12:g} TFLOP/s x {a.efficiency.matmul}), and writing results",
+        ),
+        ("attention", ms(layer.attention), "forward, one layer of one micro-batch"),
+        ("between", ms(layer.between), "norms, activation function, residual sums: limited by memory"),
+        ("forward", ms(layer.forward), "products + attention + between"),
+        ("backward", ms(layer.backward), "about twice the forward pass"),
+        ("recompute", ms(layer.recompute), w.recompute),
+        ("tensor parallel", ms(layer.tensor), "collectives of a layer that nothing hides"),
+        (
+            "layer",
+            ms(layer.total),
+            f"all of it; at least {ms(layer.least)} for the host to start its kernels",
+        ),
+        ("logits and loss", ms(step.head), "forward and backward, on the last stage"),
+        ("slot", ms(step.slot), f"{step.layers_per_stage} layers of the slowest stage, logits, handing on"),
+        (
+            "slots",
+            f"{step.slots:.2f}",
+            f"{p.run.micro_batches:g} micro-batches + (pp {w.pp} - 1) / vp {w.vp} of bubble",
+        ),
+        ("pipeline", f"{step.pipeline:.3f} s", "slot x slots"),
+        ("gradients' sum", f"{step.data:.3f} s", "over the replicas, what the backward pass does not hide"),
+        ("optimizer step", f"{step.optimizer:.3f} s", "reading and writing its state once"),
+        ("stragglers", f"{step.straggler:.3f} s", "waiting for the slowest replica"),
+        ("step", f"{step.total:.3f} s", "pipeline + gradients' sum + optimizer step + stragglers"),
+        (
+            "tokens/s per device",
+            f"{p.tokens_per_s_per_device:,.0f}",
+            f"{p.run.tokens_per_step:,} tokens / step / {w.devices}",
+        ),
+        ("MFU", f"{p.mfu:.1%}", 'rule "model": full attention, no recompute, against the dense 16-bit peak'),
+    ]
+    if p.tokens:
+        rows += [
+            ("steps", f"{p.steps:,.0f}", f"{p.tokens:.4g} tokens / {p.run.tokens_per_step:,}"),
+            ("wall time", f"{p.hours:,.1f} h", "steps x step; no start, checkpoint or failure in it"),
+            ("node-hours", f"{p.node_hours:,.0f}", f"{p.nodes:g} nodes x wall time"),
+            (
+                "energy",
+                f"{p.kwh:,.0f} kWh",
+                f"{w.devices} devices x {a.power_w:g} W: their limit, so at most",
+            ),
+        ]
+        if p.bill.units:
+            rows.append(("bill", f"{p.units:,.0f}", f"{p.bill.unit}: node-hours x {p.bill.units:g}"))
+        if p.bill.units and p.price:
+            rows.append(("price", f"{p.cost:,.0f}", f"bill x {p.price:g}"))
+    return rows
+
+
+def as_dict(p: Plan) -> dict:
+    """The plan as plain numbers, for JSON."""
+    import dataclasses
+
+    found = {
+        "layout": dataclasses.asdict(p.run.layout),
+        "devices": p.run.layout.devices,
+        "parameters": p.run.shape.parameters,
+        "software": p.run.software.name,
+        "memory_gib": {n: v / GIB for n, v in dataclasses.asdict(p.memory).items()}
+        | {"total": p.memory.total / GIB, "device": p.run.machine.accelerator.memory_bytes / GIB},
+        "fits": p.fits,
+        "step_s": p.step.total,
+        "parts_s": {
+            "pipeline": p.step.pipeline,
+            "data": p.step.data,
+            "optimizer": p.step.optimizer,
+            "straggler": p.step.straggler,
+        },
+        "tokens_per_s_per_device": p.tokens_per_s_per_device,
+        "mfu": p.mfu,
+        "mfu_rule": "model",
+    }
+    if p.tokens:
+        found |= {"tokens": p.tokens, "steps": p.steps, "hours": p.hours, "node_hours": p.node_hours}
+        found |= {"kwh_at_most": p.kwh, "bill": p.units or None, "bill_unit": p.bill.unit or None}
+        found |= {"price": p.cost or None}
+    return found

@@ -1,0 +1,256 @@
+"""Every way to split a model over so many devices: which fit, which is fastest, and why the others lose.
+
+`python -m scaleup.plan.search --time` prints how many layouts a second it weighs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import CourseError
+from .layout import RECOMPUTE, SOFTWARE, Layout, Machine, Run, Software
+from .memory import fits_well
+from .planner import Bill, Plan, plan
+from .shapes import Shape
+from .steptime import head_time, layer_time, step_time
+
+MICRO_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+WEIGHED_AT_MOST = 500_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained where. `global_batch` in sequences, `seq` in tokens."""
+
+    shape: Shape
+    seq: int
+    global_batch: int
+    machine: Machine
+    software: Software = SOFTWARE["megatron"]
+    bits: int = 16
+
+    def run(self, layout: Layout) -> Run:
+        return Run(
+            self.shape, self.seq, self.global_batch, layout, self.machine, self.software, self.bits
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best layouts, fastest first. `weighed` counts all of them, `lost` those that lost, by reason."""
+
+    plans: tuple[Plan, ...]
+    weighed: int
+    feasible: int
+    lost: dict[str, int]
+
+    @property
+    def best(self) -> Plan:
+        if not self.plans:
+            why = "; ".join(f"{count:,} {reason}" for reason, count in self.lost.items())
+            raise CourseError(f"No layout works: of {self.weighed:,} weighed, {why}. Take more devices.")
+        return self.plans[0]
+
+
+def divisors(number: int) -> list[int]:
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)})
+
+
+def splits(task: Task, devices: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """(dp, tp, pp, cp, ep) of all ways that divide devices, heads, layers and batch evenly."""
+    s, m, layers = task.shape, task.machine, task.shape.layers
+    for tp in divisors(math.gcd(s.heads, s.ffn)):
+        if devices % tp or tp > 2 * m.devices_per_node or s.kv_heads % tp and tp % s.kv_heads:
+            continue
+        for pp in divisors(devices // tp):
+            if pp > layers or layers % pp and (layers + 2) % pp:
+                continue
+            rest = devices // tp // pp
+            for cp in divisors(rest):
+                dp = rest // cp
+                if task.seq % (2 * cp) and cp > 1 or task.seq // cp < 1024 and cp > 1:
+                    continue
+                if task.global_batch % dp:
+                    continue
+                experts = divisors(math.gcd(s.experts, dp * cp)) if s.experts else (1,)
+                for ep in experts:
+                    yield dp, tp, pp, cp, ep
+
+
+def search(task: Task, devices: int, keep: int = 10) -> Found:
+    """Weigh all layouts of a task on so many devices; the `keep` fastest that fit, as plans.
+
+    A larger micro-batch never needs less memory, so those above the first that does not fit are passed over.
+    What a layer costs does not depend on dp, pp, vp or ZeRO 0 to 2: it is computed once for all of them.
+    """
+    if not 1 <= devices <= 10**6:
+        raise CourseError(f"{devices} devices are impossible. Give a number from 1 to 1,000,000.")
+    best: list[tuple[float, int, Layout]] = []
+    lost: Counter[str] = Counter()
+    weighed = feasible = 0
+    order = itertools.count()
+    layers: dict[tuple, tuple] = {}
+    for dp, tp, pp, cp, ep in splits(task, devices):
+        chunks = chunks_of(task.shape.layers, pp)
+        micros = [n for n in MICRO_BATCHES if (task.global_batch // dp) % n == 0]
+        room = len(micros)
+        for mode, zero in itertools.product(reversed(RECOMPUTE), (3, 2, 1, 0)):
+            room = room if zero < 2 else len(micros)  # less sharding never makes room for a larger one
+            if zero and dp * cp == 1 or zero >= 2 and pp > 1:
+                weighed += len(micros) * len(chunks)
+                lost["sharded where nothing is gained"] += len(micros) * len(chunks)
+                continue
+            for position, micro in enumerate(micros):
+                run = task.run(Layout(dp, tp, pp, cp, ep, 1, zero, micro, mode)) if position < room else None
+                if run is None or not fits_well(run):
+                    room = position
+                    passed = (len(micros) - position) * len(chunks)
+                    weighed += passed
+                    lost["out of memory"] += passed
+                    break
+                key = (tp, cp, ep, micro, mode, pp > 1, zero == 3 and dp)
+                if key not in layers:
+                    layers[key] = (layer_time(run), head_time(run))
+                for vp in chunks:
+                    weighed += 1
+                    if vp > 1:
+                        if run.micro_batches % pp:
+                            lost["chunks without whole rounds of micro-batches"] += 1
+                            continue
+                        run = task.run(dataclasses.replace(run.layout, vp=vp))
+                        if not fits_well(run):
+                            lost["out of memory"] += 1
+                            continue
+                    feasible += 1
+                    entry = (-step_time(run, *layers[key]).total, -next(order), run.layout)
+                    if len(best) < keep:
+                        heapq.heappush(best, entry)
+                    elif entry > best[0]:
+                        heapq.heapreplace(best, entry)
+        if weighed > WEIGHED_AT_MOST:
+            lost["never weighed: the search ended at its limit"] += 1
+            break
+    lost["slower"] = feasible - len(best)
+    ranked = [layout for *_, layout in sorted(best, reverse=True)]
+    reasons = {reason: count for reason, count in lost.items() if count}
+    return Found(tuple(plan(task.run(layout)) for layout in ranked), weighed, feasible, reasons)
+
+
+def chunks_of(layers: int, pp: int) -> list[int]:
+    """Numbers of chunks that each stage's layers can be cut into."""
+    if pp == 1 or layers % pp:
+        return [1]
+    return [vp for vp in divisors(layers // pp) if vp <= 16]
+
+
+def why_slower(best: Plan, other: Plan) -> str:
+    """The part of the step that costs the other layout most against the best one."""
+
+    def parts(p: Plan) -> dict[str, float]:
+        step, layer = p.step, p.step.layer
+        busy = p.run.micro_batches * step.layers_per_stage
+        return {
+            "more bubble": step.slot * (step.slots - p.run.micro_batches),
+            "more recompute": layer.recompute * busy,
+            "more tensor-parallel talk": layer.tensor * busy,
+            "more context-parallel talk": layer.context * busy,
+            "more talk between experts": layer.experts * busy,
+            "weights gathered for each micro-batch": (layer.gather if layer.gather else 0.0) * busy,
+            "smaller products": (layer.products + layer.attention) * 3 * busy,
+            "waiting for the host": max(0.0, layer.least - layer.forward - layer.backward) * busy,
+            "more gradients to sum": step.data,
+            "a larger optimizer step": step.optimizer,
+            "stages handing on": step.send * step.slots,
+            "logits on the last stage": step.head * p.run.micro_batches,
+        }
+
+    ours, theirs = parts(best), parts(other)
+    name, most = max(((n, theirs[n] - ours[n]) for n in ours), key=lambda item: item[1])
+    slower = other.step.total / best.step.total - 1
+    if slower < 5e-4:
+        return "as fast"
+    return f"{slower:.1%} slower" + (f": {name}" if most > 0 else "")
+
+
+def scaling(task: Task, node_counts: list[int]) -> list[Plan]:
+    """The best plan at each number of nodes; numbers at which nothing fits are left out."""
+    plans = []
+    for nodes in node_counts:
+        found = search(task, nodes * task.machine.devices_per_node, keep=1)
+        if found.plans:
+            plans.append(found.best)
+    return plans
+
+
+def nodes_that_pay(plans: list[Plan], efficiency: float = 0.8) -> Plan:
+    """The largest of some plans that still gets `efficiency` of the first one's tokens/s per device."""
+    if not plans:
+        raise CourseError("No number of nodes fits this model. Try more of them.")
+    first = plans[0].tokens_per_s_per_device
+    return max(
+        (p for p in plans if p.tokens_per_s_per_device >= efficiency * first),
+        key=lambda p: p.run.layout.devices,
+    )
+
+
+def cheapest(task: Task, tokens: float, deadline_h: float, node_counts: list[int], bill: Bill) -> Plan:
+    """The plan with the fewest node-hours that trains `tokens` within `deadline_h` hours of steps.
+
+    Raises CourseError with the fastest one if none is in time.
+    """
+    plans = [plan(p.run, tokens, bill) for p in scaling(task, node_counts)]
+    if not plans:
+        raise CourseError("No number of nodes fits this model. Try more of them.")
+    timely = [p for p in plans if p.hours <= deadline_h]
+    if not timely:
+        fastest = min(plans, key=lambda p: p.hours)
+        raise CourseError(
+            f"None is done in {deadline_h:g} hours: the fastest, on {fastest.nodes:g} nodes, needs "
+            f"{fastest.hours:,.0f}. Train fewer tokens, or a smaller model."
+        )
+    return min(timely, key=lambda p: p.node_hours)
+
+
+def largest_model(
+    shapes: list[Shape], node_hours: float, tokens_per_parameter: float, nodes: int, **task
+) -> Plan:
+    """The largest of some shapes whose training, in proportion to its size, costs at most so many node-hours.
+
+    Twenty tokens per parameter is the ratio of Hoffmann et al. 2022; models that serve many users take more.
+    """
+    for shape in sorted(shapes, key=lambda s: -s.parameters):
+        one = Task(shape=shape, **task)
+        found = search(one, nodes * one.machine.devices_per_node, keep=1)
+        if found.plans:
+            whole = plan(found.best.run, tokens_per_parameter * shape.active_parameters)
+            if whole.node_hours <= node_hours:
+                return whole
+    raise CourseError(f"None of these models is trained in {node_hours:g} node-hours. Add smaller ones.")
+
+
+def main() -> None:
+    """Weigh the layouts of some large tasks and say how fast that was."""
+    from .accelerators import ACCELERATORS
+    from .shapes import KNOWN
+
+    machine = Machine(ACCELERATORS["GH200"], 4, 100e9)
+    for name, devices, batch in (("llama-3-70b", 1024, 1024), ("qwen3-235b-a22b", 3840, 23040)):
+        start = time.process_time()
+        found = search(Task(KNOWN[name], 8192, batch, machine), devices)
+        seconds = time.process_time() - start
+        print(
+            f"{name} on {devices} devices: {found.weighed:,} layouts weighed, {found.feasible:,} fit, "
+            f"{seconds:.2f} s of one core"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The shape of a decoder-only transformer, and how many parameters follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..errors import CourseError
+
+LARGEST = 10**7  # no width, count or vocabulary of a model comes near it
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder-only transformer. Widths are in numbers, not bytes.
+
+    `ffn` is the width inside the MLP, or inside one expert. `gated`: the MLP has three matrices (SwiGLU), not
+    two. `positions` is the number of learned position vectors (0 for rotary positions or ALiBi).
+    `norm_vectors` is 1 for RMSNorm (a weight) and 2 for LayerNorm (a weight and a bias).
+    """
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    vocab: int
+    kv_heads: int = 0  # 0: as many as heads
+    head_dim: int = 0  # 0: hidden / heads
+    gated: bool = True
+    tied: bool = False
+    positions: int = 0
+    qkv_bias: bool = False
+    bias: bool = False
+    norm_vectors: int = 1
+    qk_norm: bool = False
+    embedding_norm: bool = False
+    experts: int = 0
+    experts_per_token: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("layers", "hidden", "heads", "ffn", "vocab"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or not 1 <= value <= LARGEST:
+                raise CourseError(f"{field}={value!r} is no size of a model. Give a whole number from 1.")
+        for field in ("kv_heads", "head_dim", "positions", "experts", "experts_per_token"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or not 0 <= value <= LARGEST:
+                raise CourseError(f"{field}={value!r} is no size of a model. Give a whole number, or 0.")
+        if not self.kv_heads:
+            object.__setattr__(self, "kv_heads", self.heads)
+        if not self.head_dim:
+            if self.hidden % self.heads:
+                raise CourseError(
+                    f"A width of {self.hidden} does not split into {self.heads} heads. "
+                    f"Choose a number of heads that divides it."
+                )
+            object.__setattr__(self, "head_dim", self.hidden // self.heads)
+        if self.heads % self.kv_heads:
+            raise CourseError(
+                f"{self.heads} heads cannot share {self.kv_heads} key-value heads. "
+                f"Choose a number that divides the heads."
+            )
+        if bool(self.experts) != bool(self.experts_per_token) or self.experts_per_token > self.experts:
+            raise CourseError("A mixture of experts needs `experts` and `experts_per_token` of at most that.")
+
+    @cached_property
+    def query_width(self) -> int:
+        return self.heads * self.head_dim
+
+    @cached_property
+    def qkv_width(self) -> int:
+        """Queries, keys and values together."""
+        return (self.heads + 2 * self.kv_heads) * self.head_dim
+
+    @cached_property
+    def mlp_matrices(self) -> int:
+        return 3 if self.gated else 2
+
+    @cached_property
+    def attention_matrices(self) -> int:
+        """Numbers in the four matrices of one layer's attention."""
+        return self.hidden * (self.qkv_width + self.query_width)
+
+    @cached_property
+    def mlp_matrix(self) -> int:
+        """Numbers in the matrices of one MLP, or of one expert."""
+        return self.mlp_matrices * self.hidden * self.ffn
+
+    @cached_property
+    def layer_parameters(self) -> int:
+        """Parameters of one layer, all experts counted."""
+        attention = self.attention_matrices
+        attention += self.qkv_width if self.qkv_bias or self.bias else 0
+        attention += self.hidden if self.bias else 0
+        attention += 2 * self.head_dim if self.qk_norm else 0
+        mlp = self.mlp_matrix
+        mlp += (self.mlp_matrices - 1) * self.ffn + self.hidden if self.bias else 0
+        if self.experts:
+            mlp = self.experts * mlp + self.hidden * self.experts  # the router's matrix
+        return attention + mlp + 2 * self.norm_vectors * self.hidden
+
+    @cached_property
+    def embedding_parameters(self) -> int:
+        """Tokens, positions and the norm behind them: what the first stage of a pipeline holds."""
+        extra = self.norm_vectors * self.hidden if self.embedding_norm else 0
+        return self.vocab * self.hidden + self.positions * self.hidden + extra
+
+    @cached_property
+    def head_parameters(self) -> int:
+        """The matrix that turns the last layer into logits; it exists once more only where it is not tied."""
+        return self.vocab * self.hidden
+
+    @cached_property
+    def parameters(self) -> int:
+        """All parameters."""
+        head = 0 if self.tied else self.head_parameters
+        final_norm = self.norm_vectors * self.hidden
+        return self.layers * self.layer_parameters + self.embedding_parameters + head + final_norm
+
+    @cached_property
+    def matmul_parameters_per_layer(self) -> int:
+        """Numbers of one layer's matrices that one token meets: of the experts only those it is sent to."""
+        if not self.experts:
+            return self.attention_matrices + self.mlp_matrix
+        return self.attention_matrices + self.experts_per_token * self.mlp_matrix + self.hidden * self.experts
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """All parameters without the experts that a token is not sent to."""
+        idle = (self.experts - self.experts_per_token) * self.mlp_matrix if self.experts else 0
+        return self.parameters - self.layers * idle
+
+
+def _gpt(layers: int, hidden: int, heads: int, vocab: int, positions: int, **more) -> Shape:
+    """GPT-2's family: LayerNorm, biases, learned positions, one matrix for tokens and logits."""
+    return Shape(
+        layers, hidden, heads, 4 * hidden, vocab, gated=False, tied=True, positions=positions, bias=True,
+        norm_vectors=2, **more,
+    )  # fmt: skip
+
+
+def _mpt(layers: int, hidden: int, heads: int) -> Shape:
+    """MPT as in LLM Foundry's benchmark: no biases, learned positions of a 2,048-token window."""
+    return Shape(layers, hidden, heads, 4 * hidden, 50368, gated=False, tied=True, positions=2048)
+
+
+_LLAMA3 = {"vocab": 128256, "kv_heads": 8}
+
+KNOWN: dict[str, Shape] = {
+    "gpt2": _gpt(12, 768, 12, 50257, 1024),
+    "gpt2-xl": _gpt(48, 1600, 25, 50257, 1024),
+    "gpt3-175b": _gpt(96, 12288, 96, 50257, 2048),
+    "opt-1.3b": _gpt(24, 2048, 32, 50272, 2050),
+    "opt-6.7b": _gpt(32, 4096, 32, 50272, 2050),
+    "opt-30b": _gpt(48, 7168, 56, 50272, 2050),
+    "opt-175b": _gpt(96, 12288, 96, 50272, 2050),
+    "bloom-7b1": _gpt(30, 4096, 32, 250880, 0, embedding_norm=True),
+    "bloom-176b": _gpt(70, 14336, 112, 250880, 0, embedding_norm=True),
+    "mt-nlg-530b": _gpt(105, 20480, 128, 50257, 2048),
+    "gpt-neox-20b": Shape(44, 6144, 64, 24576, 50432, gated=False, bias=True, norm_vectors=2),
+    "mpt-125m": _mpt(12, 768, 12),
+    "mpt-350m": _mpt(24, 1024, 16),
+    "mpt-760m": _mpt(24, 1536, 12),
+    "mpt-1b": _mpt(24, 2048, 16),
+    "mpt-3b": _mpt(32, 2560, 20),
+    "mpt-7b": _mpt(32, 4096, 32),
+    "mpt-13b": _mpt(40, 5120, 40),
+    "mpt-30b": _mpt(48, 7168, 56),
+    "mpt-70b": _mpt(80, 8192, 64),
+    "llama-1-7b": Shape(32, 4096, 32, 11008, 32000),
+    "llama-1-65b": Shape(80, 8192, 64, 22016, 32000),
+    "llama-2-7b": Shape(32, 4096, 32, 11008, 32000),
+    "llama-2-13b": Shape(40, 5120, 40, 13824, 32000),
+    "llama-2-70b": Shape(80, 8192, 64, 28672, 32000, kv_heads=8),
+    "llama-3.2-1b": Shape(16, 2048, 32, 8192, tied=True, **_LLAMA3),
+    "llama-3.2-3b": Shape(28, 3072, 24, 8192, tied=True, **_LLAMA3),
+    "llama-3-8b": Shape(32, 4096, 32, 14336, **_LLAMA3),
+    "llama-3-70b": Shape(80, 8192, 64, 28672, **_LLAMA3),
+    "llama-3-405b": Shape(126, 16384, 128, 53248, **_LLAMA3),
+    "mistral-7b": Shape(32, 4096, 32, 14336, 32000, kv_heads=8),
+    "mixtral-8x7b": Shape(32, 4096, 32, 14336, 32000, kv_heads=8, experts=8, experts_per_token=2),
+    "qwen2.5-0.5b": Shape(24, 896, 14, 4864, 151936, kv_heads=2, qkv_bias=True, tied=True),
+    "qwen2.5-7b": Shape(28, 3584, 28, 18944, 152064, kv_heads=4, qkv_bias=True),
+    "qwen2.5-32b": Shape(64, 5120, 40, 27648, 152064, kv_heads=8, qkv_bias=True),
+    "qwen2.5-72b": Shape(80, 8192, 64, 29568, 152064, kv_heads=8, qkv_bias=True),
+    "qwen3-1.7b": Shape(28, 2048, 16, 6144, 151936, kv_heads=8, head_dim=128, qk_norm=True, tied=True),
+    "qwen3-8b": Shape(36, 4096, 32, 12288, 151936, kv_heads=8, qk_norm=True),
+    "qwen3-30b-a3b": Shape(
+        48, 2048, 32, 768, 151936, kv_heads=4, head_dim=128, qk_norm=True, experts=128, experts_per_token=8
+    ),
+    "qwen3-235b-a22b": Shape(
+        94, 4096, 64, 1536, 151936, kv_heads=4, head_dim=128, qk_norm=True, experts=128, experts_per_token=8
+    ),
+    "nemotron-4-15b": Shape(32, 6144, 48, 24576, 256000, kv_heads=8, gated=False, norm_vectors=2),
+    "nemotron-4-340b": Shape(96, 18432, 96, 73728, 256000, kv_heads=8, gated=False, norm_vectors=2),
+}  # fmt: skip
+
+UNSUPPORTED = {
+    "nemotron-h": "it mixes Mamba layers with attention",
+    "nemotron_h": "it mixes Mamba layers with attention",
+    "nemotron_3_nano": "it mixes Mamba layers with attention",
+    "deepseek": "its attention compresses keys and values, which the planner does not describe",
+    "kimi": "its attention compresses keys and values, which the planner does not describe",
+    "gpt oss": "its layers alternate two kinds of attention, which the planner does not describe",
+}
+
+_PLAIN_LLAMA = r"llama(?![-_ ]?\d[-_ ])(?!-like)"
+# How published tables write a family's name. A number of parameters follows it.
+_FAMILIES = (
+    (r"llama[-_ ]?3\.?2", "llama-3.2"),
+    (r"llama[-_ ]?3(\.[01])?(?![.\d])", "llama-3"),
+    (r"llama[-_ ]?2", "llama-2"),
+    (_PLAIN_LLAMA, "llama-3"),
+    (r"mistral", "mistral"),
+    (r"qwen[-_ ]?3", "qwen3"),
+    (r"qwen[-_ ]?2\.5", "qwen2.5"),
+    (r"mpt", "mpt"),
+    (r"opt", "opt"),
+    (r"bloom", "bloom"),
+    (r"gpt[-_ ]?neox", "gpt-neox"),
+    (r"gpt[-_ ]?3", "gpt3"),
+    (r"gpt[-_ ]?2", "gpt2"),
+    (r"mt[-_ ]?nlg", "mt-nlg"),
+    (r"nemotron[-_ ]?4", "nemotron-4"),
+)
+
+
+def known(name: str) -> Shape | None:
+    """The public model that a name in a table means, if it is one: "LLAMA3.1_405B" is llama-3-405b."""
+    text = name.strip().lower()
+    if text in KNOWN:
+        return KNOWN[text]
+    if re.search(r"\blike\b|\bstyle\b|candidate", text):
+        return None
+    if "mixtral" in text and "8x7b" in text:
+        return KNOWN["mixtral-8x7b"]
+    for pattern, family in _FAMILIES:
+        found = re.search(rf"(?<![a-z]){pattern}(?P<rest>.*)", text)
+        if not found:
+            continue
+        rest = found["rest"]
+        size = re.search(r"(\d+(?:\.\d+)?)\s*([mb])(?:[-_]?a(\d+)b)?", rest)
+        if size:
+            ending = f"{size[1]}{size[2]}" + (f"-a{size[3]}b" if size[3] else "")
+            for generation in ("llama-3", "llama-2", "llama-1") if pattern == _PLAIN_LLAMA else (family,):
+                if f"{generation}-{ending}" in KNOWN:
+                    return KNOWN[f"{generation}-{ending}"]
+    return None
+
+
+def model(name: str) -> Shape:
+    """A model of KNOWN by its name. Raises CourseError with the names that exist."""
+    if isinstance(name, str) and (found := known(name)):
+        return found
+    raise CourseError(f"There is no model '{name}'. Known are {', '.join(KNOWN)}; or give the sizes.")
+
+
+def scaled(shape: Shape, **changes) -> Shape:
+    """The same shape with some numbers replaced; kv_heads and head_dim follow unless they are given."""
+    if "heads" in changes or "hidden" in changes:
+        changes = {"kv_heads": 0, "head_dim": 0} | changes
+    return dataclasses.replace(shape, **changes)

@@ -7,6 +7,7 @@
 #SBATCH --time=00:05:00
 
 export OMP_NUM_THREADS=1
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 PORT=$((10000 + SLURM_JOB_ID % 10000))
 FIRST=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)
 srun torchrun \

@@ -8,4 +8,5 @@
 #SBATCH --output=two_nodes.out
 
 export OMP_NUM_THREADS=1
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 torchrun --standalone --nproc-per-node=2 meet.py

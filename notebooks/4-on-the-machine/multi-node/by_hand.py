@@ -15,10 +15,10 @@ host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
 patience = timedelta(seconds=float(os.environ.get("PATIENCE", 60)))
 
 
-def connected_to() -> list[str]:
-    """The nodes at the other end of this process's connections, those that it accepted as a store aside."""
+def connections() -> list[str]:
+    """The nodes at the other ends of this process's connections, those that it accepted as a store aside."""
     mine = [c for c in psutil.Process().net_connections("tcp") if c.status == "ESTABLISHED"]
-    far = {c.raddr.ip.removeprefix("::ffff:") for c in mine if c.laddr.port != port}
+    far = [c.raddr.ip.removeprefix("::ffff:") for c in mine if c.laddr.port != port]
     return sorted(socket.gethostbyaddr(address)[0] for address in far)
 
 
@@ -34,11 +34,11 @@ store = dist.TCPStore(host, port, world_size, is_master=rank == 0, timeout=patie
 # 2. A store is a dictionary on one node: set writes, get waits until somebody has written.
 store.set(f"node of rank {rank}", os.uname().nodename)
 nodes = [store.get(f"node of rank {r}").decode() for r in range(world_size)]
-seen = {"node": nodes[rank], "listens": listens(), "store": connected_to()}
+seen = {"node": nodes[rank], "listens": listens(), "store": connections()}
 
 # 3. gloo puts each rank's address into the store, reads the others', and connects the ranks directly.
 dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=patience)
-seen["group"] = connected_to()
+seen["group"] = connections()
 
 # 4. From now on tensors pass from rank to rank. The store carries none of them.
 total = torch.tensor(rank)

@@ -13,18 +13,18 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-MIB, REPEATS, PATIENCE = 8, 3, timedelta(seconds=60)
-INTERFACES = os.environ.get("NCCL_SOCKET_IFNAME") or os.environ.get("GLOO_SOCKET_IFNAME") or "eth0"
+BYTES = 2**30 if torch.cuda.is_available() else 8 * 2**20
+REPEATS, PATIENCE = 3, timedelta(seconds=60)
 
 
-def sent() -> int:
-    """Bytes that this node has sent by its interfaces so far, as the kernel counts them."""
+def sent() -> dict[str, int]:
+    """Bytes that this node has sent by each of its interfaces so far, as the kernel counts them."""
     lines = [line.split(":") for line in Path("/proc/net/dev").read_text().splitlines() if ":" in line]
-    return sum(int(counts.split()[8]) for name, counts in lines if name.strip() in INTERFACES.split(","))
+    return {name.strip(): int(counts.split()[8]) for name, counts in lines}
 
 
-def measure(buffer: torch.Tensor, group: dist.ProcessGroup) -> dict[str, float]:
-    """Median seconds of an all-reduce, and the bytes that this node sent for each."""
+def measure(buffer: torch.Tensor, group: dist.ProcessGroup | None) -> dict:
+    """Median seconds of an all-reduce, its bus bandwidth, and the bytes that this node sent by interface."""
     dist.all_reduce(buffer, group=group)  # the first one also connects
     before, seconds = sent(), []
     for _ in range(REPEATS):
@@ -34,7 +34,15 @@ def measure(buffer: torch.Tensor, group: dist.ProcessGroup) -> dict[str, float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     dist.barrier(group=group)
-    return {"seconds": statistics.median(seconds), "sent": (sent() - before) / REPEATS}
+    taken, ranks, after = statistics.median(seconds), dist.get_world_size(group), sent()
+    bus = 2 * (ranks - 1) / ranks * BYTES / taken  # what a rank of a ring sends each second
+    return {"seconds": taken, "bus": bus, "sent": {n: (after[n] - before[n]) / REPEATS for n in before}}
+
+
+def report(name: str, got: dict) -> None:
+    """Print a line; interfaces with less than a tenth of the buffer are left out."""
+    ways = [f"{n} ≈ {count / 1e6:.1f} MB" for n, count in sorted(got["sent"].items()) if count > BYTES / 10]
+    print(f"{name}: ≈ {got['seconds'] * 1e3:.0f} ms, bus ≈ {got['bus'] / 1e6:.0f} MB/s;", *ways, flush=True)
 
 
 def main() -> None:
@@ -50,24 +58,21 @@ def main() -> None:
     if total.item() != world_size * (world_size - 1) // 2:
         raise SystemExit(f"The {world_size} ranks add up to {total.item()}.")
 
-    buffer = torch.ones(MIB * 2**20 // 4, device=device)  # fp32
+    buffer = torch.ones(BYTES // 4, device=device)  # fp32
     found = {}
     for name, members in {
+        "all ranks": None,  # the default group comes first: new groups may hang
         "one node": list(range(here)),
         "first rank of each node": list(range(0, world_size, here)),
-        "all ranks": list(range(world_size)),
     }.items():
-        group = dist.new_group(members)  # every rank must call this, member or not
+        group = dist.new_group(members) if members else None  # every rank must call this, member or not
         dist.barrier()
-        if rank in members:
+        if members is None or rank in members:
             found[name] = measure(buffer, group)
+        if rank == 0:
+            report(name, found[name])
+            Path("smoke.json").write_text(json.dumps(found))
         dist.barrier()
-    if rank == 0:
-        for name, got in found.items():
-            time_taken, speed = got["seconds"], MIB * 2**20 / got["seconds"]
-            print(f"{name}: ≈ {time_taken * 1e3:.0f} ms, ≈ {speed / 1e6:.0f} MB/s,", end=" ")
-            print(f"this node sent ≈ {got['sent'] / 1e6:.1f} MB")
-        Path("smoke.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
 

@@ -11,6 +11,7 @@ FILE=../../../notebooks/3-many-devices/data_parallel.py
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_PORT=$((10000 + SLURM_JOB_ID % 10000))
 export OMP_NUM_THREADS=1
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 export GLOO_SOCKET_IFNAME=eth0
 
 # Four ranks: two on each node.

@@ -12,6 +12,7 @@
 #SBATCH --output=two_nodes.out
 
 export OMP_NUM_THREADS=1
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 ### BEGIN SOLUTION
 FIRST=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 PORT=$((10000 + SLURM_JOB_ID % 10000))

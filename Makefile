@@ -24,7 +24,8 @@ lab: $(LAB_READY) ## open JupyterLab on the first page (LAB_ARGS=--no-browser fo
 
 test: $(DEV_READY) lint ## run every test, then compare every notebook's outputs with nbval
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
-	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -p no:cacheprovider -q $(NOTEBOOKS)
+	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -p no:cacheprovider -q $(NOTEBOOKS) \
+	  $$($(BIN)/python -m scaleup.practice.left_out)
 	@$(BIN)/python -m scaleup.outputs --share
 
 lint: $(DEV_READY) ## look over the code's style

@@ -22,6 +22,7 @@ from scaleup import exercises, starters
 from scaleup.cli import main
 from scaleup.errors import CourseError
 from scaleup.exercises import EMPTY, check, code, execute, judge, load_checks
+from scaleup.practice import slurm
 from scaleup.starters import derive, starter_code
 
 HOME = Path(__file__).resolve().parents[1]
@@ -695,6 +696,16 @@ LESSONS = [
     path.relative_to(HOME / "exercises" / "solutions").with_suffix("").as_posix() for path in SOLUTIONS
 ]
 every_lesson = pytest.mark.parametrize("lesson", LESSONS)
+needs_slurm = pytest.mark.skipif(not slurm.available(), reason=slurm.missing_sentence())
+
+
+def runnable(lesson: str, *values, **options):
+    """A case that runs a lesson's exercises, skipped where it needs Slurm and there is none."""
+    marks = [needs_slurm] if lesson.startswith("4-on-the-machine/") else []
+    return pytest.param(lesson, *values, marks=marks, **options)
+
+
+every_lesson_that_runs = pytest.mark.parametrize("lesson", [runnable(lesson) for lesson in LESSONS])
 
 
 @pytest.fixture
@@ -731,7 +742,7 @@ def test_every_starter_is_in_step_with_its_source(real):
         assert starters.starter_of(source).read_bytes() == derive(source).encode(), source.name
 
 
-@every_lesson
+@every_lesson_that_runs
 def test_the_solution_passes_every_check(real, lesson):
     lines = printed(execute(starters.solution_of(lesson), 300))
     short = lesson.split("/")[1]
@@ -740,7 +751,7 @@ def test_the_solution_passes_every_check(real, lesson):
     assert passed == {f"{short}/{name}" for name in load_checks(lesson).exercises}
 
 
-@every_lesson
+@every_lesson_that_runs
 def test_the_untouched_starter_is_told_not_yet(real, lesson):
     lines = printed(execute(starters.starter_of(starters.solution_of(lesson)), 300))
     assert not [line for line in lines if line.startswith("✓")]
@@ -757,7 +768,7 @@ def wrong_answers():
     try:
         for lesson in LESSONS:
             for number, wrong in enumerate(load_checks(lesson).known_wrong, 1):
-                yield pytest.param(lesson, wrong, id=f"{lesson}/{wrong.exercise}-{number}")
+                yield runnable(lesson, wrong, id=f"{lesson}/{wrong.exercise}-{number}")
     finally:
         os.environ.pop("SCALEUP_HOME")
         if before:

@@ -22,9 +22,7 @@ COURSE = Path(__file__).resolve().parents[1]
 PROGRAMS = COURSE / "tests" / "programs"
 BIN = Path(sys.executable).parent
 
-needs_slurm = pytest.mark.skipif(
-    not slurm.find() and not shutil.which("apt-get"), reason=slurm.missing_sentence()
-)
+needs_slurm = pytest.mark.skipif(not slurm.available(), reason=slurm.missing_sentence())
 needs_namespaces = pytest.mark.skipif(
     not cluster.namespace_words(), reason="this system lets us make no namespaces"
 )
@@ -400,3 +398,15 @@ def test_slurm_is_unpacked_without_root(home, monkeypatch):
     assert installed.plugins and installed.daemons["slurmctld"].is_file()
     practice.up(nodes=1)
     assert practice.run("srun", "--account=practice", "echo", "works").stdout == "works\n"
+
+
+def test_without_slurm_the_lessons_that_need_it_are_left_out_with_a_sentence(home, monkeypatch):
+    command = [sys.executable, "-m", "scaleup.practice.left_out"]
+    monkeypatch.delenv("SCALEUP_NO_SKIP", raising=False)
+    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
+    hidden = "import runpy, shutil; shutil.which = lambda *a, **k: None; "
+    hidden += "runpy.run_module('scaleup.practice.left_out', run_name='__main__')"
+    (home / ".scaleup" / "slurm").unlink(missing_ok=True)
+    said = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
+    assert said.stdout == "--ignore-glob=*/4-on-the-machine/*\n"
+    assert said.stderr.startswith("Slurm is not on this machine.") and "left out" in said.stderr

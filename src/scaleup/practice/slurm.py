@@ -77,6 +77,11 @@ def find() -> Slurm | None:
     )
 
 
+def available() -> bool:
+    """Whether `obtain` has a chance: installed, unpacked, or Debian's tools are there to unpack it."""
+    return bool(find() or (shutil.which("apt-get") and shutil.which("dpkg")))
+
+
 def _program(name: str) -> Path | None:
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     # The practice cluster's own commands may be first in PATH; those are not an installation.
@@ -94,7 +99,7 @@ def obtain() -> Slurm:
     """
     if slurm := find():
         return slurm
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+    if not available():
         raise CourseError(missing_sentence())
     print("Slurm is not installed: unpacking Debian's packages into .scaleup/slurm (3.5 MB) …", flush=True)
     partial = unpacked_folder().with_name("slurm.partial")

@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from .paths import root
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}  # so that a page can colour `!squeue` and `%%px`
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 
 
@@ -38,7 +39,7 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
     """Keep what readers see; drop what differs from machine to machine."""
     kept = {"scaleup": notebook.metadata["scaleup"]} if "scaleup" in notebook.metadata else {}
     notebook.metadata = nbformat.from_dict(
-        {"kernelspec": KERNEL, "language_info": {"name": "python"}, **kept}
+        {"kernelspec": KERNEL, "language_info": LANGUAGE, **kept}
     )
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags",)})

@@ -297,7 +297,7 @@ def header(job: Job) -> str:
         )
     lines += [
         "# Submit it in the course's folder: sbatch FILE. The machine's facts, sources and dates are in",
-        "# data/machines.yml. Compare them with sinfo.",
+        "# data/machines.yml: compare them with sinfo.",
     ]
     return "\n".join(lines)
 

@@ -38,9 +38,7 @@ def execute(path: Path) -> float:
 def normalise(notebook: nbformat.NotebookNode) -> None:
     """Keep what readers see; drop what differs from machine to machine."""
     kept = {"scaleup": notebook.metadata["scaleup"]} if "scaleup" in notebook.metadata else {}
-    notebook.metadata = nbformat.from_dict(
-        {"kernelspec": KERNEL, "language_info": LANGUAGE, **kept}
-    )
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE, **kept})
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags",)})
         if "outputs" in cell:

@@ -93,8 +93,8 @@ and its attention number is a guess: none of its runs used a fused kernel."""
 PROGRAMS = """\
 `pause_s` of Megatron-DeepSpeed is {pause_s:g}, `stage_hop_s` of nanotron {stage_hop_s:g}. What each
 number means is written in `src/scaleup/plan/accelerators.py` and `src/scaleup/plan/layout.py`. H200,
-GH200, H800, B200, GB200 and GB300 take those of the H100, the V100 and the A800 those of the A100, the MI300A and the
-MI300X those of the MI250X."""
+GH200, H800, B200, GB200 and GB300 take those of the H100, the V100 and the A800 those of the A100, the
+MI300A and the MI300X those of the MI250X."""
 Pair = tuple[float, Reading]  # relative error, and the row
 
 

@@ -383,6 +383,8 @@ def test_a_notebook_gets_the_commands_and_the_lesson_s_scripts(home, monkeypatch
     for words in (["squeue"], ["login", "true"], ["srun", "--account=practice", "true"]):
         assert subprocess.run(words, capture_output=True).returncode == 0
     assert practice.connect("first-job") == desk, "a cell may run twice"
+    before = slurm.find()
+    assert before and before.clients["sbatch"].parent != cluster.folder() / "commands", "not an installation"
     commands = cluster.folder() / "commands"
     os.kill(cluster._supervisor().pid, signal.SIGKILL)
     time.sleep(0.2)

@@ -83,9 +83,11 @@ def available() -> bool:
 
 
 def _program(name: str) -> Path | None:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     # The practice cluster's own commands may be first in PATH; those are not an installation.
-    return Path(found).resolve() if found and not (Path(found).parent / ".practice").exists() else None
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin".split(":")
+    path = ":".join(place for place in places if not Path(place, ".practice").exists())
+    found = shutil.which(name, path=path)
+    return Path(found).resolve() if found else None
 
 
 def unpacked_folder() -> Path:

@@ -81,6 +81,7 @@ def left_behind(plan: configuration.Layout) -> list[str]:
     """Processes, mounts, interfaces and files of a cluster that should be gone."""
     place = str(plan.folder)
     found = [f"{process}" for process in guard.processes(cluster.mark())]
+    found += [f"{process}" for process in cluster.step_daemons(plan.folder)]
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if place in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:

@@ -275,10 +275,25 @@ def _end() -> None:
     _sweep_up()
 
 
+def step_daemons(place: Path) -> list[psutil.Process]:
+    """Slurm's step daemons that write to the cluster's log. They hide their environment behind a title."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.name() == "slurmstepd":
+                files = [os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+                if any(file.startswith(f"{place}/") for file in files):
+                    found.append(process)
+    return found
+
+
 def _sweep_up() -> None:
     """What a killed supervisor may have left: marked processes (plain mode), the folder."""
     guard.sweep(mark(), patience=1.0)
     place = folder()
+    for process in step_daemons(place):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     if place.is_symlink() or (place.exists() and place.stat().st_uid != os.getuid()):
         raise CourseError(f"{place} belongs to somebody else. Remove it, or ask them to.")
     shutil.rmtree(place, ignore_errors=True)

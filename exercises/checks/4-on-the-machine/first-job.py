@@ -11,6 +11,7 @@ from pathlib import Path
 from scaleup import machines, practice
 from scaleup.errors import CourseError
 from scaleup.exercises import NotYet, code, edited, exercise, known_wrong, needs_function
+from scaleup.job import count
 from scaleup.paths import state
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator
@@ -43,8 +44,15 @@ def submit(*words, cwd=None):
     said = practice.run("sbatch", "--parsable", *map(str, words), check=False, cwd=cwd)
     if said.returncode:
         reasons = [line.split(": ")[-1] for line in said.stderr.strip().splitlines()]
-        raise NotYet(f"the scheduler refuses it: {'; '.join(reasons)}")
+        script = words[-1] if isinstance(words[-1], Path) else None
+        raise NotYet(f"the scheduler refuses it: {'; '.join(reasons)}{unread(script) if script else ''}")
     return said.stdout.strip()
+
+
+def unread(script):
+    """The end of a sentence, if there are lines in the script that Slurm passes over."""
+    late = request(script.read_text("utf-8")).late
+    return ". Slurm reads no #SBATCH line below the first command" if late else ""
 
 
 def fields(job):
@@ -79,14 +87,10 @@ def account(path):
     asked = wishes(path)
     if asked["devices"] != 1:
         raise NotYet(
-            f"it is accepted, but it asks for {asked['devices'] or 'no'} devices. "
-            "Slurm reads no #SBATCH line below the first command"
+            f"it is accepted, but with {count(asked['devices'], 'device')}. It needs one{unread(path)}"
         )
     if asked["minutes"] != 10:
-        raise NotYet(
-            f"it is accepted, but for {asked['minutes']:g} minutes, not 10. "
-            "Slurm reads no #SBATCH line below the first command"
-        )
+        raise NotYet(f"it is accepted, but for {asked['minutes']:g} minutes, not 10{unread(path)}")
     return "accepted, with one device for ten minutes"
 
 
@@ -99,12 +103,25 @@ known_wrong(
 known_wrong(
     "account",
     edited("first-job/account.sh", {"#SBATCH --gpus-per-node=1": "set -e\n#SBATCH --gpus-per-node=1"}),
-    "it is accepted, but it asks for no devices. Slurm reads no #SBATCH line below the first command",
+    "it is accepted, but with 0 devices. It needs one. Slurm reads no #SBATCH line below the first command",
 )
 known_wrong(
     "account",
     edited("first-job/account.sh", {"#SBATCH --time=00:10:00\n\nset -e": "set -e\n#SBATCH --time=00:10:00"}),
     "it is accepted, but for 5 minutes, not 10. Slurm reads no #SBATCH line below the first command",
+)
+
+
+known_wrong(
+    "account",
+    edited("first-job/account.sh", {"#SBATCH --account=practice": "set -e\n#SBATCH --account=practice"}),
+    "the scheduler refuses it: this machine wants --account=practice; Invalid account or account/partition "
+    "combination specified. Slurm reads no #SBATCH line below the first command",
+)
+known_wrong(
+    "account",
+    edited("first-job/account.sh", {"--gpus-per-node=1": "--gpus-per-node=2"}),
+    "it is accepted, but with 2 devices. It needs one",
 )
 
 
@@ -179,7 +196,8 @@ def devices(path):
         asked = wishes(path)
         if asked["devices"] != 4:
             raise NotYet(
-                f"it is accepted, but with {asked['devices']} devices in all. The training wants four"
+                f"it is accepted, but with {count(asked['devices'], 'device')} in all. "
+                "The training wants four"
             )
         if asked["nodes"] != 2:
             raise NotYet(

@@ -110,7 +110,7 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PATH": _with_sbin()}
 
 
-def _free_ports(count: int) -> tuple[int, ...]:
+def free_ports(count: int) -> tuple[int, ...]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -177,7 +177,7 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
             devices=practice["devices_per_node"].value,
             cores=practice["cores_per_node"].value,
             memory_gb=practice["node_memory_gb"].value,
-            ports=(6817, 6818) if separate else _free_ports(2 + nodes),
+            ports=(6817, 6818) if separate else free_ports(2 + nodes),
             link_mbit=link_mbit if separate else None,
             scratch=_scratch() if separate else "",
         )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import machines
+from . import authentication
 from .slurm import Slurm
 
 LOGIN = "login"
@@ -33,10 +34,6 @@ class Layout:
     ports: tuple[int, ...]
     link_mbit: int | None = None
     scratch: str = "/var/tmp"  # where each node sees a folder of its own, in namespaces
-
-    @property
-    def munge_socket(self) -> str:
-        return f"{self.folder}/munge.socket"
 
     @property
     def interface(self) -> str:
@@ -66,15 +63,10 @@ def minutes(hours: float) -> int:
 def slurm_conf(layout: Layout, slurm: Slurm) -> str:
     folder, user = layout.folder, os.getuid()
     login = f"{LOGIN}({layout.address(0)})" if layout.mode == "namespaces" else "localhost(127.0.0.1)"
-    if layout.mode == "namespaces":  # nobody else can reach these ports
-        security = ["AuthType=auth/none", "CredType=cred/none", "AuthInfo=cred_expire=10"]
-    else:
-        security = [
-            "AuthType=auth/munge",
-            "CredType=cred/munge",
-            f"AuthInfo=socket={layout.munge_socket},cred_expire=10",
-            "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny",  # listen on loopback only
-        ]
+    private = layout.mode == "namespaces"
+    security = authentication.settings(folder, private)
+    if not private:
+        security.append("CommunicationParameters=NoCtldInAddrAny,NoInAddrAny")  # listen on loopback only
     lines = [
         "ClusterName=practice",
         f"SlurmctldHost={login}",

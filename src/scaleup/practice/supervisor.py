@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from ..guard import MARK, sweep
+from . import authentication
 from .configuration import LOGIN, Layout, from_json
 
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
@@ -69,24 +70,13 @@ class Supervisor:
         """Start every part that is not running."""
         folder, plain = self.layout.folder, self.layout.mode == "plain"
         if plain and "munged" not in self.running:
-            self.start_munged()
+            program = os.environ["SCALEUP_MUNGED"]
+            self.spawn("munged", authentication.munged(program, folder))
         if "slurmctld" not in self.running:
             self.spawn("slurmctld", [f"{folder}/sbin/slurmctld", "-D"])
         for number, name in enumerate(self.layout.names, start=1):
             if name not in self.running:
                 self.start_plain_node(name) if plain else self.start_node(number, name)
-
-    def start_munged(self) -> None:
-        folder, socket = self.layout.folder, self.layout.munge_socket
-        key = folder / "munge.key"
-        if not key.exists():
-            key.write_bytes(os.urandom(1024))
-            key.chmod(0o600)
-        Path(socket).unlink(missing_ok=True)
-        program = os.environ["SCALEUP_MUNGED"]
-        words = [program, "--foreground", "--force", f"--key-file={key}", f"--socket={socket}"]
-        words += [f"--{kind}-file={folder}/munged.{kind}" for kind in ("pid", "seed", "log")]
-        self.spawn("munged", words)
 
     def start_plain_node(self, name: str) -> None:
         folder = self.layout.folder

@@ -21,7 +21,7 @@ import psutil
 
 from .. import guard, machines
 from ..errors import CourseError
-from . import cluster, slurm
+from . import authentication, cluster, slurm
 from .advice import Adviser
 from .request import request
 from .stand_in import job_submit_lua, slurm_conf
@@ -111,12 +111,11 @@ class Validator:
         installed.link(folder)
         (folder / "state").mkdir()
         if self._separate:  # nobody else can reach this port
-            security, port = ["AuthType=auth/none", "CredType=cred/none"], 6817
+            port = 6817
         else:
-            socket = f"{folder}/munge.socket"
-            security = ["AuthType=auth/munge", "CredType=cred/munge", f"AuthInfo=socket={socket}"]
-            (port,) = cluster._free_ports(1)
-            self._start_munged(installed.munged, socket)
+            (port,) = cluster.free_ports(1)
+            self._start_munged(installed.munged)
+        security = authentication.settings(folder, private_network=bool(self._separate))
         texts = {
             "slurm.conf": slurm_conf(self.machine, folder, installed, security, port),
             "gres.conf": "AutoDetect=off\n",
@@ -135,18 +134,12 @@ class Validator:
         log = (folder / "slurmctld.out").read_text(errors="replace").splitlines()
         raise CourseError("Slurm's controller did not start. Its last words:\n  " + "\n  ".join(log[-3:]))
 
-    def _start_munged(self, program: Path, socket: str) -> None:
-        folder = self.folder
-        key = folder / "munge.key"
-        key.touch(mode=0o600)
-        key.write_bytes(os.urandom(1024))
-        words = [str(program), "--foreground", "--force", f"--key-file={key}", f"--socket={socket}"]
-        words += [f"--{kind}-file={folder}/munged.{kind}" for kind in ("pid", "seed", "log")]
-        munged = self._spawn("munged", words)
+    def _start_munged(self, program: Path) -> None:
+        munged = self._spawn("munged", authentication.munged(program, self.folder))
         deadline = time.monotonic() + START_LIMIT
-        while not Path(socket).exists():
+        while not authentication.socket(self.folder).exists():
             if munged.poll() is not None or time.monotonic() > deadline:
-                said = (folder / "munged.out").read_text(errors="replace").strip()
+                said = (self.folder / "munged.out").read_text(errors="replace").strip()
                 raise CourseError(f"munge did not start. It said:\n  {said}")
             time.sleep(0.02)
 

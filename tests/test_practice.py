@@ -320,17 +320,17 @@ def test_two_copies_do_not_meet(up, tmp_path):
 def test_a_node_that_dies_takes_its_processes_along(home):
     plan = practice.up(nodes=1)
     submit("--output=/dev/null", "--wrap=sleep 4321")
-    while not any("4321" in " ".join(process.cmdline()) for process in sleepers()):
+    while not sleeping("4321"):
         time.sleep(0.05)
     kill("slurmd -D -N node1", plan)
     deadline = time.monotonic() + 10
-    while any("4321" in " ".join(process.cmdline()) for process in sleepers()):
+    while sleeping("4321"):
         assert time.monotonic() < deadline, "the job outlived its node"
         time.sleep(0.05)
 
 
-def sleepers() -> list[psutil.Process]:
-    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "sleep"]
+def sleeping(seconds: str) -> bool:
+    return any(process.info["cmdline"] == ["sleep", seconds] for process in psutil.process_iter(["cmdline"]))
 
 
 # What it says

@@ -6,7 +6,7 @@ from scaleup.errors import CourseError
 from scaleup.plan import accelerators, search
 from scaleup.plan.layout import Layout, Machine
 from scaleup.plan.memory import fits_well
-from scaleup.plan.planner import Bill, plan
+from scaleup.plan.planner import Bill, predict_run
 from scaleup.plan.search import Task
 from scaleup.plan.shapes import KNOWN
 
@@ -39,7 +39,7 @@ def every_layout(t: Task, devices: int) -> list[Layout]:
 
 def test_no_layout_by_brute_force_is_faster_than_the_best_that_is_found():
     t = task(batch=64)
-    fastest = min(plan(t.run(layout)).step.total for layout in every_layout(t, 8))
+    fastest = min(predict_run(t.run(layout)).step.total for layout in every_layout(t, 8))
     assert search.search(t, 8).best.step.total <= fastest
 
 
@@ -75,9 +75,11 @@ def test_a_model_that_fits_nowhere_is_refused_with_the_reason():
 
 def test_a_slower_plan_says_what_costs_it():
     t = task("llama-3-70b", 4096, 64)
-    best = plan(t.run(Layout(1, 8, 8, vp=10)))
-    assert "more bubble" in search.why_slower(best, plan(t.run(Layout(1, 8, 8))))
-    assert "recompute" in search.why_slower(best, plan(t.run(Layout(1, 8, 8, vp=10, recompute="full"))))
+    best = predict_run(t.run(Layout(1, 8, 8, vp=10)))
+    assert "more bubble" in search.why_slower(best, predict_run(t.run(Layout(1, 8, 8))))
+    assert "recompute" in search.why_slower(
+        best, predict_run(t.run(Layout(1, 8, 8, vp=10, recompute="full")))
+    )
     assert search.why_slower(best, best) == "as fast"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from scaleup import cli, machines
 from scaleup.errors import CourseError
-from scaleup.plan import facts, shell
+from scaleup.plan import facts, question
 
 PLAN = ["plan", "--model", "llama-3-8b", "--machine", "lumi-g", "--nodes", "2", "--global-batch", "64"]
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_planned_gets_a_sentence(words, says, capsys):
 
 @pytest.mark.parametrize("name", machines.operational())
 def test_every_machine_that_runs_can_be_planned_for(name):
-    machine, bill, _ = facts.machine_from(shell.machine_facts(name))
+    machine, bill, _ = facts.machine_from(question.machine_facts(name))
     known = machines.machine(name)
     assert machine.devices_per_node == known["devices_per_node"].value
     assert machine.accelerator.peak_flops == known["peak_bf16_tflops"].value * 1e12

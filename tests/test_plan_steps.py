@@ -17,15 +17,13 @@ from scaleup.plan import (
     Run,
     Shape,
     accelerators,
-    arithmetic,
-    as_dict,
     collectives,
     pipeline,
-    plan,
+    predict_run,
 )
 from scaleup.plan.layout import SOFTWARE
 from scaleup.plan.memory import GIB, fits, layer_activations, memory
-from scaleup.plan.planner import Bill
+from scaleup.plan.planner import Bill, arithmetic, as_dict
 from scaleup.plan.shapes import KNOWN
 from scaleup.plan.steptime import aligned, step_time
 
@@ -161,7 +159,7 @@ def test_twice_the_batch_is_twice_the_pipeline_s_time():
 def test_one_device_is_never_faster_than_its_peak():
     for name in ("llama-3-8b", "gpt3-175b", "mixtral-8x7b"):
         for machine in (NODE, Machine(accelerators.ACCELERATORS["MI250X"], 8, 100e9)):
-            assert 0 < plan(run(name, machine=machine)).mfu < 0.8
+            assert 0 < predict_run(run(name, machine=machine)).mfu < 0.8
 
 
 def test_8_bit_is_faster_where_the_device_has_it():
@@ -185,7 +183,7 @@ def test_tensor_parallelism_over_two_nodes_is_slower_than_within_one():
 
 
 def test_more_replicas_are_never_faster_per_device():
-    rates = [plan(run(dp=dp, batch=4096)).tokens_per_s_per_device for dp in (4, 16, 64, 256)]
+    rates = [predict_run(run(dp=dp, batch=4096)).tokens_per_s_per_device for dp in (4, 16, 64, 256)]
     assert rates == sorted(rates, reverse=True)
 
 
@@ -208,7 +206,7 @@ def test_chunks_make_the_bubble_smaller():
 )
 def test_a_layout_that_cannot_run_is_refused_in_a_sentence(changes, says):
     with pytest.raises(CourseError, match=says):
-        plan(run(**changes))
+        predict_run(run(**changes))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +230,7 @@ def test_whatever_is_asked_gets_a_plan_or_a_sentence():
             shape = Shape(*(some(n) for n in (4, 256, 8, 512, 1000)), kv_heads=some(8), experts=some(0))
             layout = Layout(**{way: some(1) for way in ("dp", "tp", "pp", "cp", "ep", "vp", "micro_batch")})
             machine = Machine(NODE.accelerator, some(4), some(50e9))
-            p = plan(Run(shape, some(1024), some(64), layout, machine), some(1e9), price=some(1.0))
+            p = predict_run(Run(shape, some(1024), some(64), layout, machine), some(1e9), price=some(1.0))
             assert 0 < p.step.total < float("inf") and arithmetic(p) and as_dict(p)
             planned += 1
         except CourseError as error:
@@ -264,7 +262,7 @@ def test_a_table_s_words_mean_a_device(words, name):
 
 
 def test_a_plan_counts_hours_units_energy_and_money():
-    p = plan(run(dp=8, batch=512), tokens=1e9, bill=Bill("core-hour", 32), price=0.5)
+    p = predict_run(run(dp=8, batch=512), tokens=1e9, bill=Bill("core-hour", 32), price=0.5)
     assert p.steps == pytest.approx(1e9 / (512 * 4096))
     assert p.hours == pytest.approx(p.steps * p.step.total / 3600)
     assert p.nodes == 2
@@ -275,14 +273,14 @@ def test_a_plan_counts_hours_units_energy_and_money():
 
 
 def test_the_parts_of_a_step_add_up():
-    step = plan(run("llama-3-70b", dp=4, tp=4, pp=4)).step
+    step = predict_run(run("llama-3-70b", dp=4, tp=4, pp=4)).step
     assert step.total == pytest.approx(step.pipeline + step.data + step.optimizer + step.straggler)
     assert step.pipeline == pytest.approx(step.slot * step.slots)
 
 
 def test_every_number_is_unfolded_and_becomes_json():
-    p = plan(run("mixtral-8x7b", ep=4), tokens=1e9, bill=Bill("node-hour", 1), price=2)
-    lines = arithmetic(p)
+    p = predict_run(run("mixtral-8x7b", ep=4), tokens=1e9, bill=Bill("node-hour", 1), price=2)
+    lines = [line for group in arithmetic(p).values() for line in group]
     assert all(what and value and how for what, value, how in lines)
     assert {"memory", "slot", "step", "MFU", "bill", "price"} <= {what for what, *_ in lines}
     numbers = json.loads(json.dumps(as_dict(p)))

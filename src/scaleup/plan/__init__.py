@@ -1,20 +1,22 @@
 """The planner: how long, how much memory, how many hours. Standard library only: it runs in a browser."""
 
 from .layout import SOFTWARE, Layout, Machine, Run
-from .planner import Bill, Plan, arithmetic, as_dict, plan
+from .planner import Bill, Plan, predict_run
+from .question import Answer, Question, plan
 from .shapes import KNOWN, Shape, model
 
 __all__ = [
     "KNOWN",
     "SOFTWARE",
+    "Answer",
     "Bill",
     "Layout",
     "Machine",
     "Plan",
+    "Question",
     "Run",
     "Shape",
-    "arithmetic",
-    "as_dict",
     "model",
     "plan",
+    "predict_run",
 ]

@@ -84,7 +84,7 @@ class Plan:
         return self.units * self.price
 
 
-def plan(run: Run, tokens: float = 0.0, bill: Bill | None = None, price: float = 0.0) -> Plan:
+def predict_run(run: Run, tokens: float = 0.0, bill: Bill | None = None, price: float = 0.0) -> Plan:
     """Predict a run. Raises CourseError where the layout cannot run at all.
 
     A layout that does not fit in memory is planned all the same: `Plan.fits` says so.
@@ -100,105 +100,139 @@ def plan(run: Run, tokens: float = 0.0, bill: Bill | None = None, price: float =
 Line = tuple[str, str, str]  # what it is, its value, how it comes about
 
 
-def arithmetic(p: Plan) -> list[Line]:
-    """Every number of a plan with the sum that gives it."""
-    s, w, m, step, layer = p.run.shape, p.run.layout, p.run.machine, p.step, p.step.layer
-    a, tokens = m.accelerator, p.run.micro_tokens
-    replicas = w.dp * w.cp
+def arithmetic(p: Plan) -> dict[str, list[Line]]:
+    """Every number of a plan with the sum that gives it, under the heading it belongs to."""
+    groups = {
+        "The run": _run_lines(p),
+        "Memory of the fullest device": _memory_lines(p),
+        "One layer, one micro-batch": _layer_lines(p),
+        "One step": _step_lines(p),
+    }
+    if p.tokens:
+        groups["The whole training"] = _training_lines(p)
+    return groups
 
-    def ms(seconds: float) -> str:
-        return f"{seconds * 1e3:.2f} ms"
 
-    def gib(data: float) -> str:
-        return f"{data / GIB:.1f} GiB"
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
 
-    shared = f" / {replicas} replicas"
-    per_layer = s.matmul_parameters_per_layer / w.tp
-    rows: list[Line] = [
-        ("parameters", f"{s.parameters:,}", "layers, embedding, logits and the last norm"),
+
+def _gib(data: float) -> str:
+    return f"{data / GIB:.1f} GiB"
+
+
+def _run_lines(p: Plan) -> list[Line]:
+    w = p.run.layout
+    batch = f"{p.run.global_batch} sequences / (dp {w.dp} x {w.micro_batch})"
+    return [
+        ("parameters", f"{p.run.shape.parameters:,}", "layers, embedding, logits and the last norm"),
         ("devices", f"{w.devices:,}", f"dp {w.dp} x tp {w.tp} x pp {w.pp} x cp {w.cp}"),
-        (
-            "micro-batches",
-            f"{p.run.micro_batches:g}",
-            f"{p.run.global_batch} sequences / (dp {w.dp} x {w.micro_batch})",
-        ),
-        (
-            "weights",
-            gib(p.memory.weights),
-            "fullest device: " + ("4 bytes a parameter" + shared if w.zero == 3 else "2 bytes a parameter"),
-        ),
-        (
-            "gradients",
-            gib(p.memory.gradients),
-            f"{p.run.software.gradient_bytes} bytes a parameter{shared if w.zero >= 2 else ''}",
-        ),
-        (
-            "optimizer",
-            gib(p.memory.optimizer),
-            f"{p.run.software.optimizer_bytes - (4 if w.zero == 3 else 0)} bytes a parameter"
-            + (shared if w.zero else ""),
-        ),
-        ("gathered layers", gib(p.memory.gathered), "what ZeRO 3 holds whole for a moment"),
-        ("activations", gib(p.memory.activations), f"kept for the backward pass, recompute {w.recompute}"),
-        ("logits", gib(p.memory.logits), f"{p.run.software.logit_bytes} bytes x tokens x vocabulary / tp"),
-        ("reserve", gib(p.memory.buffers), "what the allocator keeps on top"),
-        (
-            "memory",
-            gib(p.memory.total),
-            f"of {gib(a.memory_bytes)}: {p.verdict}",
-        ),
-        (
-            "products",
-            ms(layer.products),
-            f"forward: 2 x {tokens:g} tokens x {per_layer:,.0f} numbers / "
-            f"({a.peak_flops / 1e12:g} TFLOP/s x {a.efficiency.matmul}), and writing results",
-        ),
-        ("attention", ms(layer.attention), "forward, one layer of one micro-batch"),
-        ("between", ms(layer.between), "norms, activation function, residual sums: limited by memory"),
-        ("forward", ms(layer.forward), "products + attention + between"),
-        ("backward", ms(layer.backward), "about twice the forward pass"),
-        ("recompute", ms(layer.recompute), w.recompute),
-        ("tensor parallel", ms(layer.tensor), "collectives of a layer that nothing hides"),
-        (
-            "layer",
-            ms(layer.total),
-            f"all of it; at least {ms(layer.least)} for the host to start its kernels",
-        ),
-        ("logits and loss", ms(step.head), "forward and backward, on the last stage"),
-        ("slot", ms(step.slot), f"{step.layers_per_stage} layers of the slowest stage, logits, handing on"),
-        (
-            "slots",
-            f"{step.slots:.2f}",
-            f"{p.run.micro_batches:g} micro-batches + (pp {w.pp} - 1) / vp {w.vp} of bubble",
-        ),
+        ("micro-batches", f"{p.run.micro_batches:g}", batch),
+    ]
+
+
+def _memory_lines(p: Plan) -> list[Line]:
+    w, soft, used = p.run.layout, p.run.software, p.memory
+    shared = f" / {w.dp * w.cp} replicas"
+    weights = "4 bytes a parameter" + shared if w.zero == 3 else "2 bytes a parameter"
+    gradients = f"{soft.gradient_bytes} bytes a parameter{shared if w.zero >= 2 else ''}"
+    state = soft.optimizer_bytes - (4 if w.zero == 3 else 0)
+    optimizer = f"{state} bytes a parameter{shared if w.zero else ''}"
+    device = p.run.machine.accelerator.memory_bytes
+    return [
+        ("weights", _gib(used.weights), weights),
+        ("gradients", _gib(used.gradients), gradients),
+        ("optimizer", _gib(used.optimizer), optimizer),
+        ("gathered layers", _gib(used.gathered), "what ZeRO 3 holds whole for a moment"),
+        ("activations", _gib(used.activations), f"kept for the backward pass, recompute {w.recompute}"),
+        ("logits", _gib(used.logits), f"{soft.logit_bytes} bytes x tokens x vocabulary / tp"),
+        ("reserve", _gib(used.buffers), "what the allocator keeps on top"),
+        ("memory", _gib(used.total), f"of {_gib(device)}: {p.verdict}"),
+    ]
+
+
+def _layer_lines(p: Plan) -> list[Line]:
+    layer, a = p.step.layer, p.run.machine.accelerator
+    numbers = p.run.shape.matmul_parameters_per_layer / p.run.layout.tp
+    products = (
+        f"forward: 2 x {p.run.micro_tokens:g} tokens x {numbers:,.0f} numbers / "
+        f"({a.peak_flops / 1e12:g} TFLOP/s x {a.efficiency.matmul}), and writing results"
+    )
+    lines = [
+        ("products", _ms(layer.products), products),
+        ("attention", _ms(layer.attention), "forward"),
+        ("between", _ms(layer.between), "norms, activation function, residual sums: limited by memory"),
+        ("forward", _ms(layer.forward), "products + attention + between"),
+        ("backward", _ms(layer.backward), "about twice the forward pass"),
+    ]
+    more = (
+        ("recompute", layer.recompute, f"forward work done again: {p.run.layout.recompute}"),
+        ("tensor parallel", layer.tensor, "collectives that nothing hides"),
+        ("context parallel", layer.context, "keys and values of other ranks, what attention does not hide"),
+        ("experts", layer.experts, "tokens on their way to experts and back"),
+        ("weights gathered", layer.gather, "by ZeRO 3, partly hidden behind the rest"),
+        ("pauses", p.run.software.pause_s, f"between the kernels of {p.run.software.name}"),
+    )
+    lines += [(what, _ms(seconds), how) for what, seconds, how in more if seconds]
+    least = f"all of it; at least {_ms(layer.least)} for the host to start its kernels"
+    return [*lines, ("layer", _ms(layer.total), least)]
+
+
+def _step_lines(p: Plan) -> list[Line]:
+    w, step = p.run.layout, p.step
+    slots = f"{p.run.micro_batches:g} micro-batches + (pp {w.pp} - 1) / vp {w.vp} of bubble"
+    slot = f"{step.layers_per_stage} layers of the slowest stage, logits, handing on"
+    rate = f"{p.run.tokens_per_step:,} tokens / step / {w.devices}"
+    return [
+        ("logits and loss", _ms(step.head), "forward and backward, on the last stage"),
+        ("slot", _ms(step.slot), slot),
+        ("slots", f"{step.slots:.2f}", slots),
         ("pipeline", f"{step.pipeline:.3f} s", "slot x slots"),
         ("gradients' sum", f"{step.data:.3f} s", "over the replicas, what the backward pass does not hide"),
         ("optimizer step", f"{step.optimizer:.3f} s", "reading and writing its state once"),
         ("stragglers", f"{step.straggler:.3f} s", "waiting for the slowest replica"),
         ("step", f"{step.total:.3f} s", "pipeline + gradients' sum + optimizer step + stragglers"),
-        (
-            "tokens/s per device",
-            f"{p.tokens_per_s_per_device:,.0f}",
-            f"{p.run.tokens_per_step:,} tokens / step / {w.devices}",
-        ),
+        ("tokens/s per device", f"{p.tokens_per_s_per_device:,.0f}", rate),
         ("MFU", f"{p.mfu:.1%}", 'rule "model": full attention, no recompute, against the dense 16-bit peak'),
     ]
-    if p.tokens:
-        rows += [
-            ("steps", f"{p.steps:,.0f}", f"{p.tokens:.4g} tokens / {p.run.tokens_per_step:,}"),
-            ("wall time", f"{p.hours:,.1f} h", "steps x step; no start, checkpoint or failure in it"),
-            ("node-hours", f"{p.node_hours:,.0f}", f"{p.nodes:g} nodes x wall time"),
-            (
-                "energy",
-                f"{p.kwh:,.0f} kWh",
-                f"{w.devices} devices x {a.power_w:g} W: their limit, so at most",
-            ),
-        ]
-        if p.bill.units:
-            rows.append(("bill", f"{p.units:,.0f}", f"{p.bill.unit}: node-hours x {p.bill.units:g}"))
-        if p.bill.units and p.price:
-            rows.append(("price", f"{p.cost:,.0f}", f"bill x {p.price:g}"))
-    return rows
+
+
+def _training_lines(p: Plan) -> list[Line]:
+    power = (
+        f"{p.run.layout.devices} devices x {p.run.machine.accelerator.power_w:g} W: their limit, so at most"
+    )
+    lines = [
+        ("steps", f"{p.steps:,.0f}", f"{p.tokens:.4g} tokens / {p.run.tokens_per_step:,}"),
+        ("wall time", f"{p.hours:,.1f} h", "steps x step; no start, checkpoint or failure in it"),
+        ("node-hours", f"{p.node_hours:,.0f}", f"{p.nodes:g} nodes x wall time"),
+        ("energy", f"{p.kwh:,.0f} kWh", power),
+    ]
+    if p.bill.units:
+        lines.append(("bill", f"{p.units:,.0f}", f"{p.bill.unit}: node-hours x {p.bill.units:g}"))
+    if p.bill.units and p.price:
+        lines.append(("price", f"{p.cost:,.0f}", f"bill x {p.price:g}"))
+    return lines
+
+
+def parts(p: Plan) -> dict[str, float]:
+    """Seconds of a step by what they are spent on; they add up to the step."""
+    step, layer = p.step, p.step.layer
+    layers = min(step.layers_per_stage, (step.slot - step.send) / layer.total)
+    turns = p.run.micro_batches * layers
+    talk = layer.tensor + layer.context + layer.experts
+    busy = layer.forward + layer.backward + layer.recompute + talk
+    working = p.run.micro_batches * step.slot
+    return {
+        "computing the layers": (layer.forward + layer.backward) * turns,
+        "recompute": layer.recompute * turns,
+        "talk inside the layers": talk * turns,
+        "waiting for weights or the host": (layer.total - busy) * turns,
+        "logits and handing on": working - layer.total * turns,
+        "bubble": step.pipeline - working,
+        "gradients' sum": step.data,
+        "optimizer step": step.optimizer,
+        "stragglers": step.straggler,
+    }
 
 
 def as_dict(p: Plan) -> dict:

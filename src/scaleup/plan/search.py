@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ..errors import CourseError
 from .layout import RECOMPUTE, SOFTWARE, Layout, Machine, Run, Software
 from .memory import fits_well
-from .planner import Bill, Plan, plan
+from .planner import Bill, Plan, predict_run
 from .shapes import Shape
 from .steptime import head_time, layer_time, step_time
 
@@ -141,7 +141,7 @@ def search(task: Task, devices: int, keep: int = 10) -> Found:
     lost["slower"] = feasible - len(best)
     ranked = [layout for *_, layout in sorted(best, reverse=True)]
     reasons = {reason: count for reason, count in lost.items() if count}
-    return Found(tuple(plan(task.run(layout)) for layout in ranked), weighed, feasible, reasons)
+    return Found(tuple(predict_run(task.run(layout)) for layout in ranked), weighed, feasible, reasons)
 
 
 def chunks_of(layers: int, pp: int) -> list[int]:
@@ -180,6 +180,12 @@ def why_slower(best: Plan, other: Plan) -> str:
     return f"{slower:.1%} slower" + (f": {name}" if most > 0 else "")
 
 
+def beside(best: Plan, other: Plan) -> str:
+    """What another plan is like beside the best: how much slower and why, or its MFU on other devices."""
+    same = other.run.layout.devices == best.run.layout.devices
+    return why_slower(best, other) if same else f"MFU {other.mfu:.1%}"
+
+
 def scaling(task: Task, node_counts: list[int]) -> list[Plan]:
     """The best plan at each number of nodes; numbers at which nothing fits are left out."""
     plans = []
@@ -206,7 +212,7 @@ def cheapest(task: Task, tokens: float, deadline_h: float, node_counts: list[int
 
     Raises CourseError with the fastest one if none is in time.
     """
-    plans = [plan(p.run, tokens, bill) for p in scaling(task, node_counts)]
+    plans = [predict_run(p.run, tokens, bill) for p in scaling(task, node_counts)]
     if not plans:
         raise CourseError("No number of nodes fits this model. Try more of them.")
     timely = [p for p in plans if p.hours <= deadline_h]
@@ -230,7 +236,7 @@ def largest_model(
         one = Task(shape=shape, **task)
         found = search(one, nodes * one.machine.devices_per_node, keep=1)
         if found.plans:
-            whole = plan(found.best.run, tokens_per_parameter * shape.active_parameters)
+            whole = predict_run(found.best.run, tokens_per_parameter * shape.active_parameters)
             if whole.node_hours <= node_hours:
                 return whole
     raise CourseError(f"None of these models is trained in {node_hours:g} node-hours. Add smaller ones.")

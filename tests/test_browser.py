@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from labserver import lab_server
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from scaleup import outputs
 from scaleup.paths import root
+from scaleup.plan import plan
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LESSON = "1-one-device/training-loop"
@@ -159,6 +162,30 @@ def test_the_exercise_says_not_yet(lab):
     answer.scroll_into_view_if_needed()
     expect(answer).to_be_visible()
     picture(lab, "exercise")
+
+
+def test_the_planner_s_panel_follows_its_fields(lab, course):
+    source = "from scaleup.plan.panel import panel\n\npanel(nodes=2, global_batch=64)"
+    cells = [nbformat.v4.new_code_cell(source)]
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": outputs.KERNEL})
+    nbformat.write(made, course / "panel.ipynb")
+    open_notebook(lab, "panel.ipynb")
+    run_all(lab)
+    answer = in_front(lab, ".scaleup-plan")
+    expect(answer).to_contain_text("LUMI-G: 2 nodes", timeout=60_000)
+    nodes = in_front(lab, ".jp-OutputArea-output").get_by_label("nodes", exact=True)
+    nodes.fill("4")
+    nodes.press("Enter")
+    expect(answer).to_contain_text("LUMI-G: 4 nodes")
+    best = plan("llama-3-8b", "lumi-g", nodes=4, global_batch=64, tokens=100e9).best
+    expect(answer).to_contain_text(f"{best.step.total:.2f} s for")
+    unfolded = answer.locator("summary").first
+    unfolded.press("Enter")
+    expect(answer.locator("details").first).to_have_attribute("open", "")
+    picture(lab, "panel")
+    nodes.fill("0")
+    nodes.press("Enter")
+    expect(in_front(lab, "[role=alert]")).to_contain_text("0 nodes are impossible")
 
 
 def test_nothing_was_asked_from_another_site(lab):

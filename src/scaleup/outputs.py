@@ -13,6 +13,7 @@ from .paths import root
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}  # so that a page can colour `!squeue` and `%%px`
+WIDGET = "application/vnd.jupyter.widget-view+json"
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 
 
@@ -45,6 +46,7 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             output.pop("transient", None)
+            output.get("data", {}).pop(WIDGET, None)  # a page keeps what a widget shows, not the widget
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:  # the book's builder reads a picture's alternative text from the cell
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}

@@ -1,8 +1,17 @@
 """What every test shares."""
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+from scaleup.paths import root
+
+BOOK = ("_config.yml", "book", "notebooks", "exercises", "data")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -13,3 +22,30 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and os.environ.get("SCALEUP_NO_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but SCALEUP_NO_SKIP is set: {report.longrepr[2]}"
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The folder of one build, and what the builder said. It runs in a copy: nothing of an earlier build."""
+    course = tmp_path_factory.mktemp("book")
+    for name in BOOK:
+        if (root() / name).is_dir():
+            shutil.copytree(root() / name, course / name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        else:
+            shutil.copy2(root() / name, course / name)
+    if (fetched := root() / ".scaleup/pyodide").is_dir():  # so that it is not fetched again
+        shutil.copytree(fetched, course / ".scaleup/pyodide")
+    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "--config", "_config.yml"]
+    command += ["--toc", "book/_toc.yml", "-W", "--keep-going"]
+    done = subprocess.run(command, cwd=course, capture_output=True, text=True)
+    return course / "_build/html", done
+
+
+@pytest.fixture(scope="session")
+def site(build) -> Path:
+    """The built site; it is there even if the build warned."""
+    folder, done = build
+    assert (folder / "index.html").is_file(), (
+        f"The book did not build:\n{(done.stdout + done.stderr)[-3000:]}"
+    )
+    return folder

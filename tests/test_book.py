@@ -3,9 +3,6 @@
 import html
 import json
 import re
-import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -31,7 +28,6 @@ LESSONS = [
 ]
 NOTEBOOKS = [file for file in ENTRIES if (TOP / f"{file}.ipynb").is_file()]
 TEXTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "book").rglob("*.md"))]
-SOURCES = ("_config.yml", "book", "notebooks", "exercises", "data")
 
 
 class Page(HTMLParser):
@@ -72,31 +68,6 @@ class Page(HTMLParser):
         # A link element names a thing to load only for these; rel="license" and rel="canonical" do not.
         if tag == "link" and re.search(r"stylesheet|icon|preload|preconnect|prefetch|manifest", found["rel"]):
             self.loads.append(found["href"])
-
-
-@pytest.fixture(scope="session")
-def build(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
-    """The folder of one build, and what the builder said. It runs in a copy: nothing of an earlier build."""
-    course = tmp_path_factory.mktemp("book")
-    for name in SOURCES:
-        if (TOP / name).is_dir():
-            shutil.copytree(TOP / name, course / name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-        else:
-            shutil.copy2(TOP / name, course / name)
-    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "--config", "_config.yml"]
-    command += ["--toc", "book/_toc.yml", "-W", "--keep-going"]
-    done = subprocess.run(command, cwd=course, capture_output=True, text=True)
-    return course / "_build/html", done
-
-
-@pytest.fixture(scope="session")
-def site(build) -> Path:
-    """The built site; it is there even if the build warned."""
-    folder, done = build
-    assert (folder / "index.html").is_file(), (
-        f"The book did not build:\n{(done.stdout + done.stderr)[-3000:]}"
-    )
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import CHROMIUM
 from labserver import lab_server
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
@@ -16,7 +17,6 @@ from scaleup import outputs
 from scaleup.paths import root
 from scaleup.plan import plan
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LESSON = "1-one-device/training-loop"
 MINUTES = 5
 

@@ -11,7 +11,7 @@ import pytest
 from scaleup import cli
 from scaleup.errors import CourseError
 from scaleup.paths import root
-from scaleup.plan import KNOWN, plan, question, unfold
+from scaleup.plan import KNOWN, accelerators, flops, plan, question, read_runs, steptime, unfold
 from scaleup.plan.planner import arithmetic, parts
 
 
@@ -34,6 +34,20 @@ def test_the_caution_states_the_error_that_was_measured():
     median = statistics.median(abs(error) for error in measured["errors"].values())
     assert median == pytest.approx(question.UNSEEN, abs=0.005)
     assert question.CAUTION in small().remarks
+
+
+def test_a_plan_that_hopes_for_more_than_any_run_reached_says_so():
+    best: dict[str, float] = {}
+    for reading in read_runs.read_table(root() / "data/published_runs.csv"):
+        if reading.run and reading.measured_s and reading.run.bits == 16:
+            run, name = reading.run, reading.run.machine.accelerator.name
+            rate = steptime.tokens_per_s_per_device(run, reading.measured_s)
+            mfu = flops.mfu(run.shape, run.seq, rate, run.machine.accelerator.peak_flops)
+            best[name] = max(best.get(name, 0), mfu)
+    assert best == pytest.approx(accelerators.BEST_SEEN, abs=5e-4)
+    hopeful = small()
+    assert hopeful.best.mfu > best["MI250X"] and "did better than 38%" in hopeful.remarks[0]
+    assert not any("did better" in remark for remark in small(recompute="full").remarks)
 
 
 @pytest.mark.parametrize(

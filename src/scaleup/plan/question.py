@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import CourseError
 from . import search, shapes
+from .accelerators import BEST_SEEN
 from .facts import machine_from
 from .layout import SOFTWARE, Layout
 from .planner import Plan, as_dict, predict_run
@@ -118,6 +119,19 @@ def answer(question: Question, facts: Mapping[str, object]) -> Answer:
 
     Raises CourseError, with a sentence, for every question that has no answer.
     """
+    found = _answer(question, facts)
+    device = found.best.run.machine.accelerator.name
+    seen = BEST_SEEN.get(device, 0.0)
+    if question.precision == "bf16" and seen and found.best.mfu > seen:
+        hope = (
+            f"The plan counts on {found.best.mfu:.0%} MFU. No run on {device} in our table did better "
+            f"than {seen:.0%}: take the plan's hours times {found.best.mfu / seen:.2f} at the least."
+        )
+        found = dataclasses.replace(found, remarks=(hope, *found.remarks))
+    return found
+
+
+def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
     question.check()
     machine, bill, remarks = machine_from(facts)
     remarks = [CAUTION, *remarks]

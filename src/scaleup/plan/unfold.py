@@ -130,14 +130,14 @@ def page(answer: Answer) -> str:
         headline(best),
         "<p><strong>Where a step's time goes</strong></p>",
         bar(time_shares),
-        folded(f"The step, {best.step.total:.2f} s, unfolded", step),
+        folded(f"How the step's {best.step.total:.2f} s come about", step),
         "<p><strong>What fills a device's memory</strong></p>",
         bar(memory_shares, max(1.0, best.memory.total / device)),
-        folded(f"The memory, {best.memory.total / GIB:.1f} GiB, unfolded", memory),
+        folded(f"How the {best.memory.total / GIB:.1f} GiB come about", memory),
     ]
     if best.tokens:
         whole = "The whole training"
-        found.append(folded(f"{whole}, {best.hours:,.1f} hours, unfolded", lines(groups[whole], whole)))
+        found.append(folded(f"How the {best.hours:,.1f} hours come about", lines(groups[whole], whole)))
     if answer.others:
         found.append(folded(f"{len(answer.others)} other plans", beside(answer)))
     found += [f"<p>{escape(remark)}</p>" for remark in answer.remarks]

@@ -1,0 +1,137 @@
+"""The planner on the published page: Python in a real browser, from this site alone, usable by keyboard."""
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from conftest import CHROMIUM
+from playwright.sync_api import Page, expect, sync_playwright
+
+from scaleup import cli
+from scaleup.plan import plan
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
+]
+LOADING = 120_000  # milliseconds
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture(scope="module")
+def page(site) -> Iterator[Page]:
+    """The planner's page in Chromium, served as any web server would."""
+    handler = functools.partial(Quiet, directory=str(site))
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        sync_playwright() as playwright,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        opened = browser.new_page()
+        opened.asked, opened.errors = [], []
+        opened.on("request", lambda request: opened.asked.append(request.url))
+        opened.on("pageerror", lambda error: opened.errors.append(str(error)))
+        opened.home = f"http://127.0.0.1:{server.server_port}/"
+        opened.goto(f"{opened.home}book/plan.html")
+        yield opened
+        browser.close()
+        server.shutdown()
+
+
+def answered(page: Page) -> dict:
+    expect(page.locator("#planner-status")).to_contain_text("Planned:", timeout=LOADING)
+    return json.loads(page.locator("#planner-answer").get_attribute("data-plan"))
+
+
+def test_nothing_is_loaded_before_a_plan_is_asked_for(page):
+    page.wait_for_load_state("networkidle")
+    assert not any("pyodide" in url for url in page.asked)
+
+
+def test_the_browser_the_shell_and_the_notebook_give_the_same_answer(page, capsys):
+    field = page.get_by_label("Nodes")
+    field.focus()
+    field.fill("4")
+    page.keyboard.press("Tab")  # no mouse is used in this file
+    page.keyboard.press("Enter")
+    seen = answered(page)
+    asked = {"nodes": 4, "seq": 8192, "global_batch": 512, "tokens": 100e9}
+    words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert cli.main(["plan", "--model", "llama-3-8b", "--machine", "lumi-g", *words, "--json"]) == 0
+    shell = json.loads(capsys.readouterr().out)
+    notebook = json.loads(json.dumps(plan("llama-3-8b", "lumi-g", **asked).as_dict()))
+    assert notebook == shell
+    same(seen, shell)
+    assert page.evaluate("document.activeElement.id") == "planner-answer"
+
+
+def same(left, right) -> None:
+    """Equal but for the last digits, in which two builds of Python may differ."""
+    if isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            same(left[key], right[key])
+    elif isinstance(left, list):
+        assert len(left) == len(right)
+        for one, other in zip(left, right, strict=True):
+            same(one, other)
+    elif isinstance(left, float):
+        assert left == pytest.approx(right, rel=1e-12)
+    else:
+        assert left == right
+
+
+def test_a_layout_that_is_given_is_planned_as_it_is(page):
+    page.get_by_label("Tensor parallel").fill("2")
+    page.get_by_label("ZeRO stage").fill("0")
+    page.get_by_role("button", name="Plan").press("Enter")
+    expect(page.locator("#planner-answer")).to_contain_text("tp 2, pp 1, ZeRO 0", timeout=LOADING)
+    answered(page)
+    unfolded = page.locator("#planner-answer summary").first
+    unfolded.press("Enter")
+    expect(page.locator("#planner-answer details").first).to_have_attribute("open", "")
+
+
+def test_a_question_without_an_answer_gets_a_sentence_and_the_next_one_works(page):
+    tokens = page.get_by_label("Tokens of the training")
+    tokens.fill("many")
+    tokens.press("Enter")
+    expect(page.locator("#planner-status")).to_contain_text("tokens='many' is impossible", timeout=LOADING)
+    tokens.fill("1e9")
+    tokens.press("Enter")
+    assert answered(page)["tokens"] == 1e9
+
+
+def test_a_search_can_be_stopped(page):
+    page.get_by_label("Tensor parallel").fill("")
+    page.get_by_label("ZeRO stage").fill("")
+    page.get_by_label("Nodes").fill("2048")
+    page.get_by_role("button", name="Plan").press("Enter")
+    page.get_by_role("button", name="Stop").press("Enter")
+    expect(page.locator("#planner-status")).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Plan")).to_be_enabled()
+
+
+def test_the_table_is_there_without_a_script(page, site):
+    text = (site / "book/plan.html").read_text()
+    best = plan("llama-3-8b", "leonardo-booster", nodes=16, seq=8192, global_batch=512, tokens=100e9).best
+    assert f"{best.tokens_per_s_per_device:,.0f}" in text and f"{best.node_hours:,.0f}" in text
+
+
+def test_every_field_has_a_label_and_nothing_went_wrong_or_elsewhere(page):
+    fields = page.locator("#planner").locator("input, select")
+    assert fields.count() == 15
+    assert fields.evaluate_all("all => all.filter(field => !field.labels.length).length") == 0
+    assert page.errors == []
+    assert [url for url in page.asked if not url.startswith((page.home, "data:", "blob:"))] == []

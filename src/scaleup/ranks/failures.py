@@ -1,0 +1,76 @@
+"""What went wrong on which rank: the first cause, told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from pathlib import Path
+
+from ..errors import CourseError
+
+# What a rank reports when it only lost contact to another one. Such a rank is not the one that failed first.
+AFTERMATH = re.compile(r"Connection closed by peer|Connection reset by peer|Broken pipe|Timed out waiting")
+
+
+class RanksFailed(CourseError):
+    """A rank raised an exception. `rank` is the first one that did, `traceback` the text of its traceback."""
+
+    def __init__(self, message: str, rank: int, traceback: str) -> None:
+        super().__init__(message)
+        self.rank = rank
+        self.traceback = traceback
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt whose consequence has been printed: a notebook shows its name and no stack."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["KeyboardInterrupt"]
+
+
+def first_failed(failures: list[tuple[int, str, str, float]]) -> int | None:
+    """The rank that failed first, of tuples (rank, exception type, message, when in seconds).
+
+    A rank that lost contact is a consequence of another failure. Ranks that raise the same type within a
+    second made the same mistake: then it is the lowest one, so that two runs name the same rank.
+    """
+    causes = [failure for failure in failures if not AFTERMATH.search(failure[2])] or failures
+    if not causes:
+        return None
+    _, name, _, when = min(causes, key=lambda failure: failure[3])
+    return min(rank for rank, other, _, then in causes if other == name and then - when < 1)
+
+
+def sentence(rank: int, name: str, message: str) -> str:
+    lines = message.strip().splitlines()
+    what = f"{name}: {lines[0]}" if lines else name
+    if AFTERMATH.search(message):
+        return (
+            f"Rank {rank} lost contact with another rank, which had ended or never made the same collective "
+            f"call ({what.rstrip('.')})."
+        )
+    return f"Rank {rank} failed: {what.rstrip('.')}."
+
+
+def exception(traceback: list[str]) -> tuple[str, str]:
+    """Type and message from the text of a traceback: what follows the last frame."""
+    # A chain of exceptions has several tracebacks; a syntax error has none.
+    start = max((i for i, line in enumerate(traceback) if line.startswith("Traceback")), default=0)
+    for i, line in enumerate(traceback[start:], start):
+        if found := re.match(r"([A-Za-z_][\w.]*)(: (.*)|$)", line):
+            name = found[1].rpartition(".")[2]
+            return name, "\n".join([found[3] or "", *traceback[i + 1 :]])
+    return "Error", traceback[-1]
+
+
+def shorten(traceback: list[str]) -> list[str]:
+    """File names without the folders of this machine, so that a page looks the same everywhere."""
+    paths = sysconfig.get_paths()
+    folders = [paths["purelib"], paths["platlib"], paths["stdlib"], str(Path.cwd())]
+    short = []
+    for line in traceback:
+        for folder in folders:
+            line = line.replace(folder + os.sep, "")
+        short.append(line)
+    return short

@@ -3,7 +3,7 @@
 import pytest
 
 from scaleup.errors import CourseError
-from scaleup.plan import accelerators, search
+from scaleup.plan import __main__, accelerators, search
 from scaleup.plan.layout import Layout, Machine
 from scaleup.plan.memory import fits_well
 from scaleup.plan.planner import Bill, predict_run
@@ -56,7 +56,9 @@ def test_what_is_found_runs_fits_and_is_ranked():
 def test_every_layout_that_is_weighed_is_accounted_for():
     found = search.search(task(), 16, keep=5)
     assert found.weighed == 5 + sum(found.lost.values())
-    assert found.feasible == 5 + found.lost["slower"]
+    equal = found.lost.get("just as fast as one before", 0)
+    assert found.feasible == 5 + equal + found.lost["slower"]
+    assert len({p.step.total for p in found.plans}) == 5
 
 
 def test_the_same_task_gives_the_same_answer():
@@ -123,6 +125,6 @@ def test_an_impossible_number_of_devices_is_refused(devices):
 
 def test_the_timing_prints_what_it_weighed(capsys, monkeypatch):
     monkeypatch.setattr(search, "WEIGHED_AT_MOST", 2000)
-    search.main()
+    __main__.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all("layouts weighed" in line and "s of one core" in line for line in lines)

@@ -36,7 +36,7 @@ from scaleup.plan.question import machine_facts
 PYODIDE = "314.0.7"
 INTEGRITY = "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
 PARTS = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
-LEFT_OUT = {"fit.py", "panel.py", "shell.py", "validate.py"}  # what a page does not call
+LEFT_OUT = {"__main__.py", "fit.py", "panel.py", "shell.py", "validate.py"}  # what a page does not call
 EXAMPLES = ("llama-3.2-1b", "llama-3-8b", "llama-3-70b")
 ASKED = {"nodes": 16, "seq": 8192, "global_batch": 512, "tokens": 100e9}
 HEADER = ("machine", "model", "tokens/s per device", "MFU (best seen)", "GiB", "hours", "node-hours", "bill")

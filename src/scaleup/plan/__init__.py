@@ -2,7 +2,7 @@
 
 from .layout import SOFTWARE, Layout, Machine, Run
 from .planner import Bill, Plan, predict_run
-from .question import Answer, Question, plan
+from .question import Answer, Question, answer, plan
 from .shapes import KNOWN, Shape, model
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Question",
     "Run",
     "Shape",
+    "answer",
     "model",
     "plan",
     "predict_run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 from ..errors import CourseError
@@ -11,6 +12,7 @@ from .memory import CONTEXT_BYTES, GIB, fits, memory
 from .read_runs import Reading, read
 from .steptime import step_time, tokens_per_s_per_device
 
+LONGEST_CELL = 2**31 - 1  # characters; Python's own limit is 131,072
 COLUMNS = (
     "predicted_step_time_s",
     "predicted_tokens_per_s_per_gpu",
@@ -48,11 +50,25 @@ def predict(reading: Reading) -> dict[str, str]:
     }
 
 
+def line(cells: list[str], delimiter: str) -> str:
+    """One row of a CSV file. A writer quotes a carriage return only where its own line ends have one."""
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
 def predict_file(source: Path, target: Path) -> tuple[int, int]:
-    """Predict every row of a CSV file into another one. Returns (rows, rows with a prediction)."""
+    """Predict every row of a CSV file into another one. Returns (rows, rows with a prediction).
+
+    Columns may be separated by commas, semicolons or tabs; the result has the same.
+    """
+    csv.field_size_limit(LONGEST_CELL)
     try:
         with open(source, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            table = list(csv.reader(file))
+            first = file.readline()
+            delimiter = max(",;\t", key=first.count)  # programs write what is usual in their country
+            file.seek(0)
+            table = list(csv.reader(file, delimiter=delimiter))
     except OSError as error:
         raise CourseError(
             f"{source} cannot be read: {error.strerror}. Give the path of a CSV file."
@@ -67,14 +83,15 @@ def predict_file(source: Path, target: Path) -> tuple[int, int]:
     predicted = 0
     try:
         with open(target, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([header[place] for place in kept] + list(COLUMNS))
+            file.write(line([header[place] for place in kept] + list(COLUMNS), delimiter))
             for cells in rows:
                 cells = cells + [""] * (len(header) - len(cells))
                 reading = read(dict(zip((name.strip() for name in header), cells, strict=False)))
+                if len(cells) > len(header):
+                    reading.remarks.append(f"{len(cells) - len(header)} cells have no column: left out.")
                 found = predict(reading)
                 predicted += bool(found["predicted_step_time_s"])
-                writer.writerow([cells[place] for place in kept] + [found[name] for name in COLUMNS])
+                file.write(line([cells[place] for place in kept] + list(found.values()), delimiter))
     except OSError as error:
         raise CourseError(f"{target} cannot be written: {error.strerror}. Choose another place.") from None
     return len(rows), predicted

@@ -24,20 +24,30 @@ KEYS = (
 )
 
 
+def _line(words: object) -> str:
+    """Words from outside as one line of a length that can be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(words)[:200]).split())
+
+
 def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]:
     """(machine, how it bills, remarks on what is not known) from the facts named in KEYS.
 
     Raises CourseError where the device or the number of devices in a node is unknown.
     """
-    name = str(facts.get("name") or "this machine")
+    name = _line(facts.get("name") or "this machine")
     if not facts.get("device") or not facts.get("devices_per_node"):
         raise CourseError(f"The device of {name} or their number in a node is unknown. Plan for another one.")
     for key in KEYS:
         value = facts.get(key)
-        words = key in ("name", "device", "billing_unit")
-        if value is not None and not words and not (isinstance(value, int | float) and 0 < value < 1e9):
-            raise CourseError(f"{key}={value!r} of {name} is no number above 0. Leave out what is unknown.")
-    device = accelerators.find(str(facts["device"]))
+        if value is None or key in ("name", "device", "billing_unit"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-3 <= value < 1e9:
+            raise CourseError(
+                f"{key}={value!r:.40} of {name} is no number from 0.001. Leave out what is unknown."
+            )
+    if facts["devices_per_node"] != int(facts["devices_per_node"]):
+        raise CourseError(f"devices_per_node={facts['devices_per_node']!r} of {name} is no whole number.")
+    device = accelerators.find(_line(facts["device"]))
     remarks = []
     if not device.fitted:
         remarks.append(
@@ -59,5 +69,5 @@ def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]
     if not network:
         network = per_node * USUAL_NETWORK.get(device.name, 50e9)
         remarks.append(f"The network of {name} is unknown: {network / 1e9:g} GB/s per node is assumed.")
-    bill = Bill(str(facts.get("billing_unit") or ""), float(facts.get("node_hour_cost") or 0))
+    bill = Bill(_line(facts.get("billing_unit") or ""), float(facts.get("node_hour_cost") or 0))
     return Machine(device, per_node, network, name), bill, remarks

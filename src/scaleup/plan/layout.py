@@ -30,6 +30,8 @@ class Software:
     `keeps_gathered`: what sequence parallelism gathers inside a node stays whole for the backward pass.
     `pause_s`: pauses between the kernels of one layer of one micro-batch, in all.
     `stage_hop_s`: least time of each hop of a tensor-parallel collective inside a pipeline stage.
+    `residual_bytes`: of a number of what passes from layer to layer, which both norms read and keep.
+    `norm_copies`: in 16 bit, of what the two norms of a layer hand on; 5 where each matrix makes its own.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Software:
     keeps_gathered: bool = False
     pause_s: float = 0.0
     stage_hop_s: float = 0.0
+    residual_bytes: int = 2
+    norm_copies: int = 2
 
 
 _DEEPSPEED = {
@@ -71,6 +75,8 @@ SOFTWARE = {
             "nanotron", True, True, gradient_bytes=6, hidden_data=False, balanced_stages=True,
             keeps_gathered=True, stage_hop_s=0.0004,
         ),
+        # The course's GPT with autocast to 16 bit: what passes between layers stays in 32 bit.
+        Software("scaleup", True, False, logit_bytes=6, hidden_tensor=0, residual_bytes=4, norm_copies=5),
     )
 }  # fmt: skip
 
@@ -107,11 +113,11 @@ class Layout:
         ways = (self.dp, self.tp, self.pp, self.cp, self.ep, self.vp, self.micro_batch)
         for value, field in zip(ways, ("dp", "tp", "pp", "cp", "ep", "vp", "micro_batch"), strict=True):
             if not isinstance(value, int) or not 1 <= value <= 10**6:
-                raise CourseError(f"{field}={value!r} is no way to split. Give a whole number from 1.")
+                raise CourseError(f"{field}={value!r:.40} is no way to split. Give a whole number from 1.")
         if self.zero not in (0, 1, 2, 3):
-            raise CourseError(f"zero={self.zero!r}: the stages of ZeRO are 0, 1, 2 and 3.")
+            raise CourseError(f"zero={self.zero!r:.40}: the stages of ZeRO are 0, 1, 2 and 3.")
         if self.recompute not in RECOMPUTE:
-            raise CourseError(f"recompute={self.recompute!r}. Choose one of {', '.join(RECOMPUTE)}.")
+            raise CourseError(f"recompute={self.recompute!r:.40}. Choose one of {', '.join(RECOMPUTE)}.")
 
     @property
     def devices(self) -> int:

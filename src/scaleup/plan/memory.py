@@ -48,10 +48,9 @@ def layer_activations(run: Run) -> float:
     s, w, soft = run.shape, run.layout, run.software
     routed = s.experts_per_token or 1
     split = w.tp if soft.sequence_parallel else 1
-    whole = 4 * s.hidden / split  # what both norms read
-    whole += (
-        4 * s.hidden / (1 if soft.keeps_gathered and w.tp <= run.machine.devices_per_node else split)
-    )  # what they hand on
+    whole = 2 * soft.residual_bytes * s.hidden / split  # what both norms read
+    gathered = soft.keeps_gathered and w.tp <= run.machine.devices_per_node
+    whole += 2 * soft.norm_copies * s.hidden / (1 if gathered else split)  # what they hand on
     if not soft.fused_attention:
         whole += 2 * s.hidden / split  # the two dropout masks
     inner = 2 * s.qkv_width + 2 * s.query_width
@@ -70,7 +69,8 @@ def kept_per_layer(run: Run, everything: float) -> float:
     """
     s, w = run.shape, run.layout
     if w.recompute == "full":
-        return run.micro_tokens * 2 * s.hidden / (w.tp if run.software.sequence_parallel else 1)
+        split = w.tp if run.software.sequence_parallel else 1
+        return run.micro_tokens * run.software.residual_bytes * s.hidden / split
     if w.recompute == "selective" and run.software.name in FULLY_SHARDED:
         return 0.42 * everything
     return everything
@@ -100,9 +100,9 @@ def stage_memory(run: Run, layers: int, ends: float, kept: float, logits: bool, 
     if w.pp > 1 and not soft.split_sends:  # what each stage handed on stays until its gradient comes back
         activations += kept * run.micro_tokens * 2 * s.hidden
     if w.recompute == "full":
-        activations += layer.everything + run.micro_tokens * (
-            0 if soft.fused_attention else 5 * s.heads * run.seq / w.tp
-        )
+        activations += layer.everything
+    if w.recompute != "none" and not soft.fused_attention:  # one layer's scores, while it is worked out again
+        activations += run.micro_tokens * 5 * s.heads * run.seq / w.tp
     scores = run.micro_tokens * s.vocab / w.tp * soft.logit_bytes if logits else 0.0
     busy = weights + gradients + optimizer + gathered + activations + scores
     return Memory(
@@ -118,12 +118,12 @@ def memory(run: Run) -> Memory:
     head = s.head_parameters / s.matmul_parameters_per_layer if run.software.balanced_stages else 0.0
     first, middle, last = pipeline.layers_of_stages(s.layers, w.pp, head)
     if w.pp == 1:
-        ends = s.embedding_parameters + (0 if s.tied else s.head_parameters)
+        ends = s.parameters - s.layers * s.layer_parameters
         return stage_memory(run, first, ends, 1.0, True, layer)
     kept = pipeline.in_flight(w, run.micro_batches)
     kept_last = 1.0 if w.vp == 1 else 1 + (w.pp - 1) / w.pp
     front = stage_memory(run, first, s.embedding_parameters, kept, False, layer)
-    back = stage_memory(run, last, s.head_parameters, kept_last, True, layer)
+    back = stage_memory(run, last, s.head_parameters + s.final_norm_parameters, kept_last, True, layer)
     stages = [front, back]
     if middle > first:
         kept_inner = max(1.0, kept * (w.pp - 1) / w.pp)

@@ -93,7 +93,9 @@ def predict_run(run: Run, tokens: float = 0.0, bill: Bill | None = None, price: 
         raise CourseError(problem)
     for what, value in (("tokens", tokens), ("price", price)):
         if not isinstance(value, int | float) or not 0 <= value < 1e18:
-            raise CourseError(f"{what}={value!r} is impossible. Give a number from 0, such as 100e9 tokens.")
+            raise CourseError(
+                f"{what}={value!r:.40} is impossible. Give a number from 0, such as 100e9 tokens."
+            )
     return Plan(run, memory(run), step_time(run), tokens, bill or Bill(), price)
 
 

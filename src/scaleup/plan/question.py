@@ -66,11 +66,13 @@ class Question:
         """Raise CourseError where a field is of the wrong kind or out of every range."""
         for name in WHOLE:
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            if value is None and name in LAYOUT:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
                 raise CourseError(f"{name}={value!r:.40} is no whole number. Give one, such as {name}=4.")
         for name in NUMBERS:
             value = getattr(self, name)
-            if value is None:
+            if value is None and name in ("deadline", "largest"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e18:
                 raise CourseError(f"{name}={value!r:.40} is impossible. Give a number from 0 to 1e18.")
@@ -80,11 +82,10 @@ class Question:
             raise CourseError(
                 "A step needs at least one sequence of at least one token, at most 1e8 of each."
             )
-        if self.software not in SOFTWARE:
-            raise CourseError(
-                f"There is no program '{self.software!s:.40}'. Choose one of: {', '.join(SOFTWARE)}."
-            )
-        if self.precision not in BITS:
+        if not isinstance(self.software, str) or self.software not in SOFTWARE:
+            known = ", ".join(SOFTWARE)
+            raise CourseError(f"There is no program {self.software!r:.40}. Choose one of: {known}.")
+        if not isinstance(self.precision, str) or self.precision not in BITS:
             raise CourseError(f"precision={self.precision!r:.40}. Choose bf16 or fp8.")
         if self.model is None and self.largest is None:
             raise CourseError("Say what to plan: a model, such as llama-3-8b.")
@@ -100,7 +101,7 @@ class Answer:
 
     def __repr__(self) -> str:
         p = self.best
-        return f"<{p.run.machine.name}, {p.nodes:g} nodes: {p.step.total:.3g} s a step, {p.verdict}>"
+        return f"{p.run.machine.name}, {p.nodes:g} nodes: {p.step.total:.3g} s a step, {p.verdict}"
 
     def _repr_html_(self) -> str:
         from .unfold import page
@@ -125,7 +126,7 @@ def answer(question: Question, facts: Mapping[str, object]) -> Answer:
     if question.precision == "bf16" and seen and found.best.mfu > seen:
         hope = (
             f"The plan counts on {found.best.mfu:.0%} MFU. No run on {device} in our table did better "
-            f"than {seen:.0%}: take the plan's hours times {found.best.mfu / seen:.2f} at the least."
+            f"than {seen:.0%}: until you measure, take the hours times {found.best.mfu / seen:.2f}."
         )
         found = dataclasses.replace(found, remarks=(hope, *found.remarks))
     return found

@@ -18,6 +18,7 @@ from .shapes import Shape
 
 GB = 1e9
 USUAL_SEQ = 2048
+LONGEST_TEXT = 10_000  # characters of a cell
 LARGEST = {"seq": 10**8, "global_batch_seqs": 10**8, "gpus": 10**6}
 WAYS = ("tp", "pp", "cp", "ep", "vp")
 
@@ -101,7 +102,8 @@ def number(row: dict[str, str], name: str) -> float | None:
 
 
 def text(row: dict[str, str], *names: str) -> str:
-    return " ".join(str(row.get(name) or "") for name in names)
+    """What some cells say, each as far as it is read."""
+    return " ".join(str(row.get(name) or "")[:LONGEST_TEXT] for name in names)
 
 
 def read(row: dict[str, str]) -> Reading:
@@ -157,7 +159,7 @@ def machine_of(row: dict[str, str]) -> Machine:
 def shape_of(reading: Reading, tp: int) -> Shape:
     """The model that a row means: a public one by its name, or one from the sizes that are given."""
     row = reading.row
-    name = text(row, "model").strip()[:60]
+    name = text(row, "model").strip()[: shapes.LONGEST_NAME]
     low = name.lower()
     for stem, why in shapes.UNSUPPORTED.items():
         if stem in low:

@@ -1,6 +1,6 @@
 """Every way to split a model over so many devices: which fit, which is fastest, and why the others lose.
 
-`python -m scaleup.plan.search --time` prints how many layouts a second it weighs.
+`python -m scaleup.plan` prints how many layouts a second it weighs.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import dataclasses
 import heapq
 import itertools
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import CourseError
+from . import flops
 from .layout import RECOMPUTE, SOFTWARE, Layout, Machine, Run, Software
 from .memory import fits_well
 from .planner import Bill, Plan, predict_run
@@ -131,14 +131,16 @@ def search(task: Task, devices: int, keep: int = 10) -> Found:
                             continue
                     feasible += 1
                     entry = (-step_time(run, *layers[key]).total, -next(order), run.layout)
-                    if len(best) < keep:
+                    if any(entry[0] == other[0] for other in best):
+                        lost["just as fast as one before"] += 1
+                    elif len(best) < keep:
                         heapq.heappush(best, entry)
                     elif entry > best[0]:
                         heapq.heapreplace(best, entry)
         if weighed > WEIGHED_AT_MOST:
             lost["never weighed: the search ended at its limit"] += 1
             break
-    lost["slower"] = feasible - len(best)
+    lost["slower"] = feasible - len(best) - lost["just as fast as one before"]
     ranked = [layout for *_, layout in sorted(best, reverse=True)]
     reasons = {reason: count for reason, count in lost.items() if count}
     return Found(tuple(predict_run(task.run(layout)) for layout in ranked), weighed, feasible, reasons)
@@ -197,10 +199,10 @@ def scaling(task: Task, node_counts: list[int]) -> list[Plan]:
 
 
 def nodes_that_pay(plans: list[Plan], efficiency: float = 0.8) -> Plan:
-    """The largest of some plans that still gets `efficiency` of the first one's tokens/s per device."""
+    """The largest of some plans that still gets `efficiency` of the smallest one's tokens/s per device."""
     if not plans:
         raise CourseError("No number of nodes fits this model. Try more of them.")
-    first = plans[0].tokens_per_s_per_device
+    first = min(plans, key=lambda p: p.run.layout.devices).tokens_per_s_per_device
     return max(
         (p for p in plans if p.tokens_per_s_per_device >= efficiency * first),
         key=lambda p: p.run.layout.devices,
@@ -234,29 +236,14 @@ def largest_model(
     """
     for shape in sorted(shapes, key=lambda s: -s.parameters):
         one = Task(shape=shape, **task)
+        a, per_node = one.machine.accelerator, one.machine.devices_per_node
+        peak = max(a.peak_flops, a.peak_8bit, a.peak_4bit)
+        work = tokens_per_parameter * shape.active_parameters * flops.per_token(shape, one.seq, "causal")
+        if work / (peak * per_node * 3600) > node_hours:
+            continue  # not even at the device's full peak
         found = search(one, nodes * one.machine.devices_per_node, keep=1)
         if found.plans:
             whole = predict_run(found.best.run, tokens_per_parameter * shape.active_parameters)
             if whole.node_hours <= node_hours:
                 return whole
     raise CourseError(f"None of these models is trained in {node_hours:g} node-hours. Add smaller ones.")
-
-
-def main() -> None:
-    """Weigh the layouts of some large tasks and say how fast that was."""
-    from .accelerators import ACCELERATORS
-    from .shapes import KNOWN
-
-    machine = Machine(ACCELERATORS["GH200"], 4, 100e9)
-    for name, devices, batch in (("llama-3-70b", 1024, 1024), ("qwen3-235b-a22b", 3840, 23040)):
-        start = time.process_time()
-        found = search(Task(KNOWN[name], 8192, batch, machine), devices)
-        seconds = time.process_time() - start
-        print(
-            f"{name} on {devices} devices: {found.weighed:,} layouts weighed, {found.feasible:,} fit, "
-            f"{seconds:.2f} s of one core"
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ from functools import cached_property
 from ..errors import CourseError
 
 LARGEST = 10**7  # no width, count or vocabulary of a model comes near it
+LONGEST_NAME = 60  # of a model; of longer ones only so much is read
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Shape:
         for field in ("layers", "hidden", "heads", "ffn", "vocab"):
             value = getattr(self, field)
             if not isinstance(value, int) or not 1 <= value <= LARGEST:
-                raise CourseError(f"{field}={value!r} is no size of a model. Give a whole number from 1.")
+                raise CourseError(f"{field}={value!r:.40} is no size of a model. Give a whole number from 1.")
         for field in ("kv_heads", "head_dim", "positions", "experts", "experts_per_token"):
             value = getattr(self, field)
             if not isinstance(value, int) or not 0 <= value <= LARGEST:
-                raise CourseError(f"{field}={value!r} is no size of a model. Give a whole number, or 0.")
+                raise CourseError(f"{field}={value!r:.40} is no size of a model. Give a whole number, or 0.")
         if not self.kv_heads:
             object.__setattr__(self, "kv_heads", self.heads)
         if not self.head_dim:
@@ -113,11 +114,15 @@ class Shape:
         return self.vocab * self.hidden
 
     @cached_property
+    def final_norm_parameters(self) -> int:
+        return self.norm_vectors * self.hidden
+
+    @cached_property
     def parameters(self) -> int:
         """All parameters."""
-        head = 0 if self.tied else self.head_parameters
-        final_norm = self.norm_vectors * self.hidden
-        return self.layers * self.layer_parameters + self.embedding_parameters + head + final_norm
+        ends = self.embedding_parameters + self.final_norm_parameters
+        ends += 0 if self.tied else self.head_parameters
+        return self.layers * self.layer_parameters + ends
 
     @cached_property
     def matmul_parameters_per_layer(self) -> int:
@@ -229,7 +234,7 @@ _FAMILIES = (
 
 def known(name: str) -> Shape | None:
     """The public model that a name in a table means, if it is one: "LLAMA3.1_405B" is llama-3-405b."""
-    text = name.strip().lower()
+    text = name.strip()[:LONGEST_NAME].lower()
     if text in KNOWN:
         return KNOWN[text]
     if re.search(r"\blike\b|\bstyle\b|candidate", text):
@@ -254,7 +259,9 @@ def model(name: str) -> Shape:
     """A model of KNOWN by its name. Raises CourseError with the names that exist."""
     if isinstance(name, str) and (found := known(name)):
         return found
-    raise CourseError(f"There is no model '{name}'. Known are {', '.join(KNOWN)}; or give the sizes.")
+    raise CourseError(
+        f"There is no model {str(name)[:LONGEST_NAME]!r}. Known are {', '.join(KNOWN)}; or give the sizes."
+    )
 
 
 def scaled(shape: Shape, **changes) -> Shape:

@@ -165,8 +165,9 @@ def parameters_per_device(run: Run) -> float:
     inner = s.layer_parameters
     if s.experts:
         inner -= s.experts * s.mlp_matrix * (1 - 1 / w.ep)
-    ends = s.embedding_parameters if s.tied or w.pp > 1 else s.embedding_parameters + s.head_parameters
-    stages = (first * inner + ends, middle * inner if w.pp > 2 else 0, last * inner + s.head_parameters)
+    ends = s.embedding_parameters if w.pp > 1 else s.parameters - s.layers * s.layer_parameters
+    tail = s.head_parameters + s.final_norm_parameters
+    stages = (first * inner + ends, middle * inner if w.pp > 2 else 0, last * inner + tail)
     return (stages[0] if w.pp == 1 else max(stages)) / w.tp
 
 

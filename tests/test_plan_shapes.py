@@ -210,3 +210,25 @@ def test_printed_mfu_is_found_again():
     """MPT-7B on 8 H100 at 2,048 tokens: 10,643 tokens/s are printed as 459 TFLOP/s of model FLOPs."""
     counted = 10643 * flops.per_token(KNOWN["mpt-7b"], 2048, "6N+attention") / 1e12
     assert counted == pytest.approx(459, abs=2)
+
+
+def test_a_model_is_known_by_its_sizes():
+    sizes = "layers=32, hidden=4096,heads=32,kv_heads=8,ffn=14336,vocab=128256"
+    assert shapes.model(sizes) == KNOWN["llama-3-8b"]
+    assert shapes.model("layers=2,hidden=64,heads=4,ffn=128,vocab=100,tied=1").tied is True
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("layers=2,hidden=64", "The model's heads is missing"),
+        ("layers=two,hidden=64", "layers='two' is no size"),
+        ("layers=2,width=64", "A model has no size 'width'"),
+        ("layers=2,hidden=66,heads=4,ffn=128,vocab=100", "heads"),
+        ("=", "A model has no size ''"),
+        ("llama-9", "or give the sizes"),
+    ],
+)
+def test_sizes_that_are_none_get_a_sentence(text, says):
+    with pytest.raises(CourseError, match=says):
+        shapes.model(text)

@@ -121,7 +121,8 @@ def form() -> str:
     """The fields of a question as HTML. A script answers them; without one they say so."""
     names = {key: str(facts["name"].value) for key, facts in machines.operational().items()}
     fields = [
-        choice("model", "Model", {name: name for name in KNOWN}, "llama-3-8b"),
+        '<label>Model, or its sizes <input name="model" list="planner-models" value="llama-3-8b" required>'
+        "</label>",
         choice("machine", "Machine", names, "lumi-g"),
     ]
     for name, (label, value, least) in NUMBERS.items():
@@ -141,6 +142,7 @@ def form() -> str:
     split.append(choice("recompute", "Recompute", modes, ""))
     return f"""
 <form id="planner" class="planner">
+<datalist id="planner-models">{"".join(f'<option value="{escape(name)}">' for name in KNOWN)}</datalist>
 <fieldset><legend>What is to be trained, and where</legend>{"".join(fields)}</fieldset>
 <fieldset><legend>The layout; left empty, the best one is searched</legend>{"".join(split)}</fieldset>
 <p><button type="submit">Plan</button> <button type="button" name="stop" disabled>Stop</button>

@@ -60,7 +60,10 @@ def parser() -> argparse.ArgumentParser:
 
 def plan_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--model", help="a public model, such as llama-3-8b")
+    add(
+        "--model",
+        help="a public one, such as llama-3-8b, or sizes: layers=12,hidden=768,heads=12,ffn=2048,vocab=32000",
+    )
     add("--machine", help="a name in data/machines.yml, such as lumi-g")
     add("--nodes", type=int, default=1, help="how many whole nodes (1 if not given)")
     add("--seq", type=int, default=4096, help="tokens of a sequence (4096)")

@@ -13,6 +13,7 @@ import ipywidgets as widgets
 
 from .. import machines
 from ..errors import CourseError
+from . import shapes
 from .layout import RECOMPUTE, SOFTWARE
 from .question import BITS, Answer, Question, answer, machine_facts
 from .shapes import KNOWN
@@ -83,7 +84,6 @@ SPLITS = ("tp", "pp", "cp", "micro_batch")  # 0: searched, or 1 where another pa
 def choices(name: str) -> list[Any]:
     """What a field offers; empty where it takes a number."""
     return {
-        "model": list(KNOWN),
         "machine": [(facts["name"].value, key) for key, facts in machines.operational().items()],
         "software": list(SOFTWARE),
         "precision": list(BITS),
@@ -97,6 +97,8 @@ def field(name: str, value: Any) -> widgets.Widget:
     common = {"description": TITLES[name], "style": LABELS, "layout": WIDE}
     if options := choices(name):
         return widgets.Dropdown(options=options, value=SEARCHED if value is None else value, **common)
+    if name == "model":  # a public one, or the sizes of another
+        return widgets.Combobox(value=value, options=list(KNOWN), continuous_update=False, **common)
     if name in ("tokens", "price"):
         return widgets.FloatText(value=value, **common)
     return widgets.IntText(value=value or 0, tooltip="0: searched" if name in SPLITS else "", **common)
@@ -110,8 +112,7 @@ def panel(model: str = "llama-3-8b", machine: str = "lumi-g", **more: Any) -> Pa
     known = {each.name for each in dataclasses.fields(Question)} & set(TITLES)
     if unknown := sorted(set(more) - known):
         raise CourseError(f"The panel has no {', '.join(unknown)}. It has {', '.join(sorted(known))}.")
-    if model not in KNOWN:
-        raise CourseError(f"There is no model '{model}'. Known are {', '.join(KNOWN)}.")
+    shapes.model(model)
     if machine not in machines.operational():
         raise CourseError(f"No plan for '{machine}'. Choose one of: {', '.join(machines.operational())}.")
     return Panel(Question(model, machine, **({"nodes": 4, "tokens": 100e9} | more)))

@@ -256,12 +256,35 @@ def known(name: str) -> Shape | None:
 
 
 def model(name: str) -> Shape:
-    """A model of KNOWN by its name. Raises CourseError with the names that exist."""
+    """A model of KNOWN by its name, or one by its sizes (see from_sizes).
+
+    Raises CourseError with the names that exist, or with the size that is none.
+    """
+    if isinstance(name, str) and "=" in name:
+        return from_sizes(name)
     if isinstance(name, str) and (found := known(name)):
         return found
     raise CourseError(
-        f"There is no model {str(name)[:LONGEST_NAME]!r}. Known are {', '.join(KNOWN)}; or give the sizes."
+        f"There is no model {str(name)[:LONGEST_NAME]!r}. Known are {', '.join(KNOWN)}; or give the sizes: "
+        "layers=12,hidden=768,heads=12,ffn=2048,vocab=32000."
     )
+
+
+def from_sizes(text: str) -> Shape:
+    """A model from words such as "layers=12,hidden=768,heads=12,ffn=2048,vocab=32000,kv_heads=4,tied=1"."""
+    fields = {field.name: field for field in dataclasses.fields(Shape)}
+    sizes: dict[str, int | bool] = {}
+    for word in text.split(","):
+        name, _, value = (part.strip() for part in word.partition("="))
+        if name not in fields:
+            raise CourseError(f"A model has no size {name[:LONGEST_NAME]!r}. It has {', '.join(fields)}.")
+        if not (value.isascii() and value.isdigit() and len(value) < 12):
+            raise CourseError(f"{name}={value[:LONGEST_NAME]!r} is no size of a model. Give a whole number.")
+        sizes[name] = int(value) if fields[name].type == "int" else value != "0"
+    needed = ("layers", "hidden", "heads", "ffn", "vocab")
+    if missing := [name for name in needed if name not in sizes]:
+        raise CourseError(f"The model's {missing[0]} is missing. A model needs {', '.join(needed)}.")
+    return Shape(**sizes)
 
 
 def scaled(shape: Shape, **changes) -> Shape:

@@ -167,7 +167,7 @@ def accelerator(r: Reading) -> str:
 
 
 def program(r: Reading) -> str:
-    return r.run.software.name
+    return f"`{r.run.software.name}`"
 
 
 def dense_16_bit(r: Reading) -> bool:

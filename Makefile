@@ -38,9 +38,10 @@ book: $(DEV_READY) ## build the site into _build/html
 bench: $(DEV_READY) ## measure against transformers and a bare loop, and update the page
 	$(BIN)/python -m scaleup.bench
 
-outputs: $(DEV_READY) ## run every notebook anew, derive the exercises and the machines' pages
+outputs: $(DEV_READY) ## run every notebook anew, derive the exercises and the pages made from data
 	$(BIN)/python -m scaleup.outputs
 	$(BIN)/python -m scaleup.pages
+	$(BIN)/python -m scaleup.plan.validate
 
 clean: ## remove what was generated; your answers and progress stay
 	rm -rf _build .scaleup/corpus .scaleup/runs .pytest_cache .ruff_cache .venv

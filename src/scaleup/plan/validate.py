@@ -87,6 +87,8 @@ several nodes, which reached a tenth of what the network allows in some runs, an
 KNOWN_LIMITS = """\
 - The notebook of Jean Zay repeats some configurations with times that differ by 5 % to 9 %. No planner
   can be better than that.
+- The best of many layouts is likely to be one of the hopeful estimates: a search is off by more than a plan
+  for a layout that was chosen before.
 - Mixtures of experts: how evenly tokens are dealt out, and how well small products run, is not modelled.
 - The runs on V100 come from a notebook whose author gives plus or minus 40 %."""
 NUMBERS = """\

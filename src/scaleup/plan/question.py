@@ -125,8 +125,9 @@ def answer(question: Question, facts: Mapping[str, object]) -> Answer:
     seen = BEST_SEEN.get(device, 0.0)
     if question.precision == "bf16" and seen and found.best.mfu > seen:
         hope = (
-            f"The plan counts on {found.best.mfu:.0%} MFU. No run on {device} in our table did better "
-            f"than {seen:.0%}: until you measure, take the hours times {found.best.mfu / seen:.2f}."
+            f"The plan counts on {found.best.mfu:.0%} MFU. No run on {device} in our table did better than "
+            f"{seen:.0%}: the hours times {found.best.mfu / seen:.2f} are the least, not a plan. Take the MFU of a "
+            "run like yours until you have measured."
         )
         found = dataclasses.replace(found, remarks=(hope, *found.remarks))
     return found

@@ -111,6 +111,9 @@ def test_what_is_changed_outside_does_not_change_the_facts():
         ("egress_usd_gb", "at USD {:.2f} a gigabyte"),
         ("nonwage_share_france", "for France, {:.1%}"),
         ("cloud_credits", "up to USD {:,} of cloud credits"),
+        ("cloud_h100_nebius", "USD {:.2f} to 12.29 an hour"),
+        ("cloud_h100_azure", "to {:.2f} an hour"),
+        ("cloud_h100_reserved", "of a year at USD {:.2f} would"),
         ("ffplus_sme", "up to EUR {:,}"),
         ("playground_hours", "Between {:,} and 10,000 hours"),
         ("effective_time", "more than {:.0%} of the"),
@@ -233,7 +236,27 @@ def test_break_even():
     assert worth.break_even(dear_start, dear_start) is None
     always_dearer = worth.World("c", 2000, 2.0, 0, 1)
     assert worth.break_even(dear_start, always_dearer) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "0"),
+        (0.456, "0.46"),
+        (9.96, "10"),
+        (39.4, "39"),
+        (2279, "2,300"),
+        (18_235, "18,000"),
+        (1.26e6, "1,300,000"),
+    ],
+)
+def test_two_digits(value, words):
+    assert worth.about(value) == words
+
+
+def test_billions():
     assert worth.billions(None) == "never" and worth.billions(12e9) == "at 12 billion tokens"
+    assert worth.billions(326.3e9) == "at 330 billion tokens"
 
 
 def test_sensitivity_is_sorted_and_leaves_out_what_does_nothing():

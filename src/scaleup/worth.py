@@ -378,9 +378,14 @@ def break_even(first: World, second: World) -> float | None:
     return fixed / each
 
 
+def about(value: float) -> str:
+    """A number to two digits: what rests on guesses has no more."""
+    return f"{float(f'{value:.2g}'):,g}" if value < 10 else f"{float(f'{value:.2g}'):,.0f}"
+
+
 def billions(tokens: float | None) -> str:
     """Tokens in words, "never" where there is no such number."""
-    return "never" if tokens is None else f"at {tokens / 1e9:,.0f} billion tokens"
+    return "never" if tokens is None else f"at {about(tokens / 1e9)} billion tokens"
 
 
 # ---------------------------------------------------------------- what decides

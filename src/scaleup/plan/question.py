@@ -124,10 +124,11 @@ def answer(question: Question, facts: Mapping[str, object]) -> Answer:
     device = found.best.run.machine.accelerator.name
     seen = BEST_SEEN.get(device, 0.0)
     if question.precision == "bf16" and seen and found.best.mfu > seen:
+        least = found.best.mfu / seen
         hope = (
             f"The plan counts on {found.best.mfu:.0%} MFU. No run on {device} in our table did better than "
-            f"{seen:.0%}: the hours times {found.best.mfu / seen:.2f} are the least, not a plan. Take the MFU of a "
-            "run like yours until you have measured."
+            f"{seen:.0%}: its hours times {least:.2f} are the least, not a plan. Until you measure, take "
+            "the MFU of a run like yours."
         )
         found = dataclasses.replace(found, remarks=(hope, *found.remarks))
     return found

@@ -192,3 +192,17 @@ def test_the_page_says_what_the_held_out_run_measured():
     law, low, high = printed(r"one exponent: ([\d.]+), 80 % of the fits ([\d.]+) to ([\d.]+)")
     assert low < largest.validation_loss < high
     assert law == pytest.approx(largest.validation_loss, rel=0.03)
+
+
+def test_the_page_says_which_share_of_the_hours_a_best_model_would_need():
+    """The share by trial: shrink the budget until the best of many sizes has the row's loss."""
+    tokens, ratio, loss, share = printed(
+        r" 8\.0 B: ([\d.]+) T tokens, D/N = ([\d,]+),.*loss ([\d.]+), as good as +(\d+)%"
+    )
+    e, a, alpha, b, beta = 1.8172, 482.01, 0.3478, 2085.43, 0.3658
+    budget = 6 * (tokens * 1e12) ** 2 / ratio
+    sizes = np.logspace(9, 12, 4000)
+    best = {
+        s: (e + a / sizes**alpha + b / (s / 100 * budget / 6 / sizes) ** beta).min() for s in range(1, 101)
+    }
+    assert min(best, key=lambda s: abs(best[s] - loss)) == pytest.approx(share, abs=1)

@@ -34,7 +34,7 @@ def numbers(answer, count, words):
 
 
 @exercise(
-    "fit", hint="Minimise huber_loss(logarithm of the law, L.log()); then return exp() of three of the five."
+    "fit", hint="Minimise huber_loss(logarithm of the law, L.log(), delta=0.01); return exp() of e, a and b."
 )
 def fit(answer):
     needs_function(answer, "fit_law")
@@ -44,7 +44,8 @@ def fit(answer):
         raise NotYet("E is still a logarithm: return exp() of it, and of a and b")
     if got["alpha"] < 0 or got["beta"] < 0:
         raise NotYet(
-            "an exponent is negative, so the loss would grow with the model or the text. Check the signs"
+            "an exponent is negative, so the loss would grow with the model or the text. Check the signs, "
+            "and the units: N and D are in millions already"
         )
     if abs(got["alpha"] - TRUE["beta"]) < 0.05 and abs(got["beta"] - TRUE["alpha"]) < 0.05:
         raise NotYet("alpha and beta are swapped: alpha belongs to the parameters N, beta to the tokens D")
@@ -55,8 +56,17 @@ def fit(answer):
     ):
         raise NotYet(
             f"E = {got['E']:.2f}, alpha = {got['alpha']:.2f}, beta = {got['beta']:.2f} are off. One of the "
-            "runs went wrong: a squared error follows it, the Huber loss does not"
+            "runs went wrong, and a squared error follows it. "
+            "Huber with a large delta is a squared error here"
         )
+    near = {"A": 0.427, "B": 1.812}  # what the Huber loss finds, a little off TRUE for the scatter
+    if all(abs(got[name] - math.log(value)) < 0.15 for name, value in near.items()):
+        raise NotYet("A and B are still logarithms: return exp() of a and of b")
+    if all(abs(got[name] / value - 1) < 0.1 for name, value in zip("BA", near.values(), strict=True)):
+        raise NotYet("A and B are swapped: A belongs to the parameters N, B to the tokens D")
+    for name, width in (("A", 0.15), ("B", 0.05)):
+        if got[name] <= 0 or abs(math.log(got[name] / near[name])) > width:
+            raise NotYet(f"{name} = {got[name]:.3g} is off, though E and the exponents are right")
     found = f"E = {got['E']:.2f}, alpha = {got['alpha']:.2f}, beta = {got['beta']:.2f}"
     return f"{found}, although one run went wrong"
 
@@ -97,7 +107,8 @@ known_wrong(
 known_wrong(
     "fit",
     fit_with(terms="[e.expand_as(N), a + alpha * N.log(), b - beta * D.log()]"),
-    "an exponent is negative, so the loss would grow with the model or the text. Check the signs",
+    "an exponent is negative, so the loss would grow with the model or the text. Check the signs, and the "
+    "units: N and D are in millions already",
 )
 known_wrong(
     "fit",
@@ -111,6 +122,27 @@ known_wrong(
         result=RESULT.replace("torch.tensor(e).exp()", "0.0"),
     ),
     "E is about 0: the law needs a loss that no model gets rid of. Is its term in the sum?",
+)
+known_wrong(
+    "fit",
+    fit_with(result="[torch.tensor(e).exp(), a, alpha, b, beta]"),
+    "A and B are still logarithms: return exp() of a and of b",
+)
+known_wrong(
+    "fit",
+    fit_with(result="[torch.tensor(e).exp(), torch.tensor(b).exp(), alpha, torch.tensor(a).exp(), beta]"),
+    "A and B are swapped: A belongs to the parameters N, B to the tokens D",
+)
+known_wrong(
+    "fit",
+    fit_with(result="[torch.tensor(e).exp(), 1e9, alpha, torch.tensor(b).exp(), beta]"),
+    "A = 1e+09 is off, though E and the exponents are right",
+)
+known_wrong(
+    "fit",
+    fit_with(loss="torch.nn.functional.huber_loss(predicted, L.log(), reduction='sum')"),
+    "E = 1.40, alpha = 0.30, beta = 0.36 are off. One of the runs went wrong, and a squared error follows "
+    "it. Huber with a large delta is a squared error here",
 )
 known_wrong(
     "fit",
@@ -146,12 +178,14 @@ def isoflop(answer):
         for row in rows
         if row.finished and row.dim in want and row.validation_loss == want[row.dim]
     }
-    if any(loss > want[dim] for dim, loss in found.items() if dim in want):
+    if any(loss != want[dim] for dim, loss in found.items() if dim in want):
         raise NotYet(
             "some of these runs were looked at on their way, with a learning rate that was still high"
         )
     if len(found) < len(by_hand):
-        raise NotYet("finished runs are missing. The embedding is looked up and costs no FLOPs: leave it out")
+        raise NotYet(
+            "finished runs are missing. The embedding costs no FLOPs; row.parameters is already without it"
+        )
     raise NotYet("these are not the runs whose 6 N D is within 2 % of the budget")
 
 
@@ -179,7 +213,12 @@ known_wrong(
 known_wrong(
     "isoflop",
     iso_with(spent="6 * (row.parameters + row.embedding) * row.tokens"),
-    "finished runs are missing. The embedding is looked up and costs no FLOPs: leave it out",
+    "finished runs are missing. The embedding costs no FLOPs; row.parameters is already without it",
+)
+known_wrong(
+    "isoflop",
+    iso_with(spent="6 * (row.parameters - row.embedding) * row.tokens"),
+    "finished runs are missing. The embedding costs no FLOPs; row.parameters is already without it",
 )
 known_wrong(
     "isoflop",
@@ -213,6 +252,8 @@ def forecast(answer):
     }
     if abs(got / right - 1) < 0.004:
         return f"the law says {right:.2f}; the run, which no fit has seen, ended at {measured:.2f}"
+    if abs(got / right - 1) < 0.012:
+        raise NotYet("near, but the scatter of a run is not larger than what is missing: give three digits")
     for value, sentence in mistakes.items():
         if abs(got / value - 1) < 0.002:
             raise NotYet(sentence)
@@ -224,10 +265,13 @@ def forecast(answer):
 known_wrong("forecast", loss_of(N, D) - LAW["E"], "this leaves out E, the loss that stays whatever you spend")
 known_wrong("forecast", loss_of(D, N), "N and D are swapped")
 known_wrong("forecast", math.log(loss_of(N, D)), "this is the logarithm of the loss. Take exp() of it")
+known_wrong(
+    "forecast", 4.5, "near, but the scatter of a run is not larger than what is missing: give three digits"
+)
 known_wrong("forecast", "4.5 nats", "the check needs one number, the loss in nats")
 
 
-HOURS, MAIN, PEAK, MFU = 2_000_000, 0.675, 312e12, 0.40
+HOURS, MAIN, PEAK, MFU = 2_000_000, 0.70, 312e12, 0.38
 OWN, EPOCHS, ROOM = 1.2e12, 4, 0.7 * 80e9
 REPLICATION = {"E": 1.8172, "A": 482.01, "alpha": 0.3478, "B": 2085.43, "beta": 0.3658}
 
@@ -245,24 +289,24 @@ def budget(answer):
         raise NotYet("fewer tokens than parameters: are N and D swapped?")
     compute = HOURS * 3600 * PEAK * MFU
     spent = 6 * parameters * tokens
-    if 2 * parameters > ROOM:
+    if 2 * parameters > 1.001 * ROOM:
         raise NotYet(
             f"{2 * parameters / 1e9:.0f} GB of weights do not fit into the 56 GB that serving leaves for them"
         )
-    if tokens > EPOCHS * OWN:
+    if tokens > 1.001 * EPOCHS * OWN:
         raise NotYet(
-            f"that reads your text {tokens / OWN:.1f} times; beyond four times it is worth much less"
+            f"that reads your text {tokens / OWN:.2f} times; beyond four times it is worth much less"
         )
-    if MAIN * compute < spent <= compute:
+    if 1.01 * MAIN * compute < spent <= compute:
         raise NotYet(
-            "this spends the hours of pilots, failures and evaluation too. The main run has 67.5 % of them"
+            "this spends the hours of pilots, failures and evaluation too. The main run has 70 % of them"
         )
     if spent > compute:
         raise NotYet(f"this costs {spent / compute:.1f} times all the hours that were granted")
     if spent < 0.9 * MAIN * compute:
         raise NotYet(f"this leaves {1 - spent / MAIN / compute:.0%} of the main run's hours unused")
     loss = loss_of(parameters, tokens, REPLICATION)
-    ratio = f"{tokens / OWN:.1f} epochs, {tokens / parameters:.0f} tokens for each parameter"
+    ratio = f"{tokens / OWN:.2f} epochs, {tokens / parameters:.0f} tokens for each parameter"
     return f"{ratio}, loss {loss:.2f} by the replication's constants"
 
 
@@ -270,14 +314,14 @@ known_wrong(
     "budget", (70e9, 1.4e12), "140 GB of weights do not fit into the 56 GB that serving leaves for them"
 )
 known_wrong(
-    "budget", (8e9, 12e12), "that reads your text 10.0 times; beyond four times it is worth much less"
+    "budget", (8e9, 12e12), "that reads your text 10.00 times; beyond four times it is worth much less"
 )
 known_wrong(
     "budget",
     (28e9, 4.8e12),
-    "this spends the hours of pilots, failures and evaluation too. The main run has 67.5 % of them",
+    "this spends the hours of pilots, failures and evaluation too. The main run has 70 % of them",
 )
-known_wrong("budget", (8e9, 4.8e12), "this leaves 62% of the main run's hours unused")
+known_wrong("budget", (8e9, 4.8e12), "this leaves 61% of the main run's hours unused")
 known_wrong("budget", (3.6e12, 28e9), "fewer tokens than parameters: are N and D swapped?")
 
 
@@ -294,6 +338,7 @@ def epochs(answer):
         50: "this is your text read once. The repeats are worth something too",
         worth(8): "eight epochs are seven repeats: R is the number of epochs less one",
         worth(7) - 50: "this is what the repeats are worth. Add the first reading",
+        worth(7) / 50: "this is for U = 1, multiply by 50",
         200: "four epochs are nearly free, and the next four are not worthless",
     }
     if abs(got / worth(7) - 1) < 0.01:
@@ -309,4 +354,5 @@ def epochs(answer):
 known_wrong("epochs", 400, "this is what the model reads. Repeats are worth less than new text")
 known_wrong("epochs", 362, "eight epochs are seven repeats: R is the number of epochs less one")
 known_wrong("epochs", 281, "this is what the repeats are worth. Add the first reading")
+known_wrong("epochs", 6.62, "this is for U = 1, multiply by 50")
 known_wrong("epochs", 331e9, "give the answer in billions of tokens, such as 50")

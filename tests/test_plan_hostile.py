@@ -11,6 +11,7 @@ import math
 import random
 
 import pytest
+from test_plan_runs import LLAMA
 
 from scaleup.errors import CourseError
 from scaleup.paths import root
@@ -231,19 +232,6 @@ CELLS = ["", " ", "0", "-5", "8", "eight", "nan", "-inf", "1e999", "1e-999", "1e
 CELLS += ["2.5", '"', "'", "\n", "\r", "a\r\nb", "a,b;c\td", '=cmd|"/C calc"!A0', "ünï🙂", "\x00", "\ufeff"]
 CELLS += ["١٢", "9" * 400, "A100", "H100", "MI250X", "Llama-3-8B", "Qwen3-30B-A3B", "full", "fp8"]
 CELLS += ["100000000", "999999"]
-LLAMA = {
-    "model": "Llama-3.1-8B",
-    "accelerator": "H100-80GB SXM",
-    "gpus": "64",
-    "seq": "8192",
-    "global_batch_seqs": "128",
-    "micro_batch": "1",
-    "tp": "2",
-    "pp": "1",
-    "activation_recompute": "full",
-    "precision": "bf16",
-    "zero_stage": "1",
-}
 
 
 def predicted(tmp_path, table: list[list[str]] | bytes, **style) -> list[list[str]]:

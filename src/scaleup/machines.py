@@ -9,47 +9,11 @@ from dataclasses import dataclass
 import yaml
 
 from .errors import CourseError
+from .facts import Fact, Source
 from .paths import root
 
 KINDS = ("official", "course", "user", "press", "derived")
 NUMBER = (int, float)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where facts come from: `kind` is one of KINDS, `date` an ISO day."""
-
-    key: str
-    title: str
-    date: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A value and where it comes from. `value` is None where no source gave one."""
-
-    value: object
-    sources: tuple[Source, ...] = ()
-    note: str = ""
-
-    @property
-    def source(self) -> str:
-        """The titles of all its sources."""
-        return "; ".join(source.title for source in self.sources)
-
-    @property
-    def date(self) -> str:
-        """The days of all its sources, in their order, each once."""
-        return ", ".join(dict.fromkeys(source.date for source in self.sources))
-
-    @property
-    def kind(self) -> str:
-        """The kinds of all its sources, each once."""
-        return ", ".join(dict.fromkeys(source.kind for source in self.sources))
-
-    def __str__(self) -> str:
-        return "unknown" if self.value is None else str(self.value)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .errors import CourseError
+from .facts import Fact, Source
 from .paths import root
 
 KINDS = ("statistics", "tariff", "copy", "quote", "survey", "paper", "press", "blog", "notes")
@@ -21,37 +22,6 @@ Values = Mapping[str, float]  # the assumptions of a comparison, name to number
 
 
 # ---------------------------------------------------------------- facts and assumptions
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a fact comes from: `kind` is one of KINDS, `date` an ISO day, `url` None where there is none."""
-
-    title: str
-    url: str | None
-    date: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A value with its unit and where it comes from. `value` is None where no source gave one."""
-
-    name: str
-    value: float | None
-    unit: str
-    sources: tuple[Source, ...]
-    note: str
-
-    @property
-    def date(self) -> str:
-        """The days of its sources, in their order, each once."""
-        return ", ".join(dict.fromkeys(source.date for source in self.sources))
-
-    @property
-    def kind(self) -> str:
-        """The kinds of its sources, each once."""
-        return ", ".join(dict.fromkeys(source.kind for source in self.sources))
 
 
 @dataclass(frozen=True)
@@ -94,15 +64,14 @@ def _facts(text: str) -> dict[str, Fact]:
 
     def source(key: str) -> Source:
         entry = known[key]
-        return Source(entry["title"], entry["url"], str(entry["date"]), entry["kind"])
+        return Source(key, entry["title"], str(entry["date"]), entry["kind"], entry["url"])
 
     found = {}
     for name, entry in _parsed(text)["facts"].items():
         keys = entry["source"] or []
         keys = [keys] if isinstance(keys, str) else keys
-        found[name] = Fact(
-            name, entry["value"], entry["unit"], tuple(map(source, keys)), entry.get("note", "")
-        )
+        sources = tuple(map(source, keys))
+        found[name] = Fact(entry["value"], sources, entry.get("note", ""), entry["unit"])
     return found
 
 

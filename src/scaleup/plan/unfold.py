@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, dark and light in turn, so that neighbours differ in grey too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#56b4e9", "#7f3c6e", "#cccccc", "#444444")
-OPENS = 'style="display:list-item;cursor:pointer"'  # JupyterLab's own style takes the triangle away
 LEFT = 'style="text-align:left"'
 WORDS = {
     "weights": "weights",
@@ -63,7 +62,8 @@ def bar(shares: dict[str, float], room: float = 1.0) -> str:
 
 
 def folded(summary: str, inside: str) -> str:
-    return f"<details><summary {OPENS}>{escape(summary)}</summary>{inside}</details>"
+    """A fold that says so: JupyterLab shows no triangle before it."""
+    return f"<details><summary>{escape(summary)} (click to open)</summary>{inside}</details>"
 
 
 def lines(rows: list[Line], caption: str) -> str:

@@ -25,8 +25,8 @@ lab: $(LAB_READY) ## open JupyterLab on the first page (LAB_ARGS=--no-browser fo
 test: $(DEV_READY) lint ## run every test, then compare every notebook's outputs with nbval
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -p no:cacheprovider -q $(NOTEBOOKS) \
-	  $$($(BIN)/python -m scaleup.practice.left_out)
-	@$(BIN)/python -m scaleup.outputs --share
+	  $$($(BIN)/python -m tools.without_slurm)
+	@$(BIN)/python -m tools.run_notebooks --share
 
 lint: $(DEV_READY) ## look over the code's style
 	$(BIN)/ruff check .
@@ -36,12 +36,12 @@ book: $(DEV_READY) ## build the site into _build/html
 	$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml -W --keep-going
 
 bench: $(DEV_READY) ## measure against transformers and a bare loop, and update the page
-	$(BIN)/python -m scaleup.bench
+	$(BIN)/python -m tools.bench
 
 outputs: $(DEV_READY) ## run every notebook anew, derive the exercises and the pages made from data
-	$(BIN)/python -m scaleup.outputs
-	$(BIN)/python -m scaleup.pages
-	$(BIN)/python -m scaleup.plan.validate
+	$(BIN)/python -m tools.run_notebooks
+	$(BIN)/python -m tools.machine_pages
+	$(BIN)/python -m scaleup.plan.evidence.validate
 
 clean: ## remove what was generated; your answers and progress stay
 	rm -rf _build .scaleup/corpus .scaleup/runs .pytest_cache .ruff_cache .venv

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import torch
-from test_corpus import VOCAB, make_course
+from small_course import VOCAB, make_course
 
-from scaleup import corpus
 from scaleup.cli import main
+from scaleup.text import corpus
 
 GOOD = f"""
 [model]

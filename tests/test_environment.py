@@ -10,7 +10,7 @@ import tomllib
 import pytest
 import yaml
 
-from scaleup.doctor import read_pins
+from scaleup.computer.doctor import read_pins
 from scaleup.paths import root
 
 # What a package is called on conda-forge, where the name differs. The cores of dask and matplotlib come
@@ -47,7 +47,7 @@ def test_what_a_job_needs_is_enough_to_train():
     """A machine's environment has no JupyterLab: the training must not import what only lessons need."""
     extra = [name.replace("-", "_") for name in EXTRAS["lab"] + EXTRAS["dev"]]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({extra!r}))"
-    code = f"{blocked}; import scaleup.train, scaleup.cli, scaleup.job, scaleup.doctor, scaleup.practice"
+    code = f"{blocked}; import scaleup.train, scaleup.cli, scaleup.machines.job, scaleup.computer.doctor, scaleup.practice"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -4,9 +4,10 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, DistributedSampler
 
-from scaleup import corpus, paths, ranks
-from scaleup.data import Windows
+from scaleup import paths, ranks
 from scaleup.model import GPT, GPTConfig, next_token_loss
+from scaleup.text import corpus
+from scaleup.text.windows import Windows
 
 EPOCHS, WINDOWS = 2, 32
 

@@ -11,9 +11,10 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from scaleup import corpus, parity
-from scaleup.data import Windows
+from scaleup.measure import parity
 from scaleup.model import GPT, GPTConfig, next_token_loss
+from scaleup.text import corpus
+from scaleup.text.windows import Windows
 
 GLOBAL_BATCH, SEQ, STEPS = 8, 128, 5
 

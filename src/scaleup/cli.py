@@ -92,11 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out one command. Modules are imported here, so that each command loads only what it needs."""
     match arguments.command:
         case "doctor":
-            from . import doctor
+            from .computer import doctor
 
             return doctor.main(as_json=arguments.json)
         case "prepare":
-            from . import corpus
+            from .text import corpus
 
             text = corpus.prepare(arguments.corpus)
             print(
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         case "practice":
             return run_practice(arguments)
         case "job":
-            from . import job
+            from .machines import job
 
             job.main(arguments)
         case "plan":

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from scaleup import parity
+from scaleup.measure import parity
 from scaleup.model import GPT, GPTConfig, next_token_loss
 
 kind = sys.argv[1]

@@ -103,7 +103,7 @@ def measured(answer, durations, *steps):
         return answer(clock.step, 1000, *steps), clock
 
 
-@exercise("speed", hint="measure.repeat in src/scaleup/measure.py does the same work.")
+@exercise("speed", hint="measure.repeat in src/scaleup/measure/timing.py does the same work.")
 def speed(answer):
     needs_function(answer, "measure_speed")
     usual, clock = measured(answer, [0.1])

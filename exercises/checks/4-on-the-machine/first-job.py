@@ -11,7 +11,7 @@ from pathlib import Path
 from scaleup import machines, practice
 from scaleup.errors import CourseError
 from scaleup.exercises import NotYet, code, edited, exercise, known_wrong, needs_function
-from scaleup.job import count
+from scaleup.machines.job import count
 from scaleup.paths import state
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator

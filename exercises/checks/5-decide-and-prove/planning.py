@@ -6,8 +6,8 @@ import math
 from scaleup.exercises import NotYet, code, exercise, known_wrong, needs_function
 from scaleup.paths import root
 from scaleup.plan import flops, model, plan, search
+from scaleup.plan.evidence.read_runs import read_table
 from scaleup.plan.memory import GIB
-from scaleup.plan.read_runs import read_table
 
 LAYOUT = {"tp", "pp", "cp", "ep", "vp", "zero", "micro_batch", "recompute"}
 UNLUCKY = 0.686  # one run in ten reaches less of the MFU of its neighbour from another source: the lesson

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from scaleup import sweep
+from scaleup.decide import scaling_runs
 from scaleup.exercises import NotYet, code, exercise, known_wrong, needs_function
 
 TRUE = {"E": 1.8, "A": 0.42, "alpha": 0.36, "B": 1.8, "beta": 0.45}
@@ -156,7 +156,7 @@ BUDGET = 4e11
 
 def right_points(count, finished=True):
     """{dim: loss} on the budget with a way to count parameters."""
-    rows = [row for row in sweep.load() if row.purpose == "grid" and (row.finished or not finished)]
+    rows = [row for row in scaling_runs.load() if row.purpose == "grid" and (row.finished or not finished)]
     near = [row for row in rows if abs(6 * count(row) * row.tokens / BUDGET - 1) < 0.02]
     return {row.dim: row.validation_loss for row in near}
 
@@ -166,7 +166,7 @@ def right_points(count, finished=True):
 )
 def isoflop(answer):
     needs_function(answer, "on_budget")
-    rows = [row for row in sweep.load() if row.purpose == "grid"]
+    rows = [row for row in scaling_runs.load() if row.purpose == "grid"]
     found = answer(rows, BUDGET)
     if not isinstance(found, dict):
         raise NotYet(f"on_budget has to return a dictionary from width to loss, not a {type(found).__name__}")
@@ -240,7 +240,9 @@ def forecast(answer):
     (got,) = numbers([answer], 1, "one number, the loss in nats")
     right = loss_of(N, D)
     measured = next(
-        row.validation_loss for row in sweep.load() if (row.dim, row.tokens) == (96, D) and row.finished
+        row.validation_loss
+        for row in scaling_runs.load()
+        if (row.dim, row.tokens) == (96, D) and row.finished
     )
     mistakes = {
         right - LAW["E"]: "this leaves out E, the loss that stays whatever you spend",

@@ -4,13 +4,13 @@ import itertools
 import math
 import numbers
 
-from scaleup import worth
+from scaleup.decide import costs
 from scaleup.exercises import NotYet, code, exercise, known_wrong, needs_function
 
 
 def number(value, what):
     """`value` as a float; not yet if it is none."""
-    if isinstance(value, worth.DeviceHour):
+    if isinstance(value, costs.DeviceHour):
         raise NotYet(f"{what} is a sum of four parts: write .total behind it")
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise NotYet(f"{what} has to be a number, not {value!r:.40}")
@@ -330,12 +330,12 @@ WRONG_WORLD = {
 REMINDERS = {
     "Fjord": "How many useful tokens does a rented hour make?",
     "Auri": "Rented hours and one week on one side, eight weeks on the other",
-    "Klinika": "Which assumption of worth.example says how many hours are in use?",
+    "Klinika": "Which assumption of costs.example says how many hours are in use?",
 }
 
 
 def company_slips():
-    hour = worth.own_device_hour(worth.example(utilization=0.85))
+    hour = costs.own_device_hour(costs.example(utilization=0.85))
     rented = 500e9 * EACH
     return {
         "Fjord": (
@@ -361,12 +361,12 @@ def company_slips():
         "Klinika": (
             hour.total,
             {
-                "this is at the lesson's utilization of 60 %. Klinika's is 85 %": worth.own_device_hour(
-                    worth.example()
+                "this is at the lesson's utilization of 60 %. Klinika's is 85 %": costs.own_device_hour(
+                    costs.example()
                 ).total,
                 "this is the capital alone. Power, hosting and staff are paid as well": hour.capital,
-                "sixteen devices are two servers of eight, the lesson's own_servers": worth.own_device_hour(
-                    worth.example(utilization=0.85, own_servers=16)
+                "sixteen devices are two servers of eight, the lesson's own_servers": costs.own_device_hour(
+                    costs.example(utilization=0.85, own_servers=16)
                 ).total,
                 "this is the price of a rented hour. Klinika's own has four parts": 3.2,
                 "staff is missing": hour.total - hour.staff,
@@ -452,7 +452,7 @@ known_wrong(
 )
 known_wrong(
     "companies",
-    answers(Klinika=("own", worth.own_device_hour(worth.example(utilization=0.85)))),
+    answers(Klinika=("own", costs.own_device_hour(costs.example(utilization=0.85)))),
     "Klinika's number is a sum of four parts: write .total behind it",
 )
 known_wrong(
@@ -471,18 +471,18 @@ known_wrong(
 
 
 def last_day(a):
-    return worth.supercomputer(8000, 100e9, a).days(100e9)
+    return costs.supercomputer(8000, 100e9, a).days(100e9)
 
 
 @exercise("decides", hint="What lies between today and the first token, and how far apart are low and high?")
 def decides(answer):
     if isinstance(answer, str) or len(names := list(dict.fromkeys(answer))) != 3:
         raise NotYet('write three different names, such as ["pue", "salary", "wait_hours"]')
-    known = worth.assumptions()
+    known = costs.assumptions()
     for name in names:
         if name not in known:
             raise NotYet(f"{name!r:.40} is no name of the list")
-    swings = {swing.name: swing.size for swing in worth.sensitivity(last_day, worth.example())}
+    swings = {swing.name: swing.size for swing in costs.sensitivity(last_day, costs.example())}
     top = list(swings)[:3]
     wrong = [name for name in names if name not in top]
     if not wrong:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import CourseError
 from . import search, shapes
 from .accelerators import BEST_SEEN
-from .facts import machine_from
+from .given_machine import machine_from
 from .layout import SOFTWARE, Layout
 from .planner import Plan, as_dict, predict_run
 from .shapes import Shape
@@ -188,7 +188,7 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
 def machine_facts(name: str) -> dict[str, object]:
     """The facts of data/machines.yml that a plan needs, as plain values."""
     from .. import machines
-    from .facts import KEYS
+    from .given_machine import KEYS
 
     known = machines.machine(name)
     return {key: known[key].value for key in KEYS}

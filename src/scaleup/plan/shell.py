@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import CourseError
 from . import search
-from .batch import predict_file
+from .evidence.predict_table import predict_file
 from .memory import GIB
 from .planner import arithmetic
 from .question import Answer, Question, answer, machine_facts

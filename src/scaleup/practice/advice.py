@@ -6,8 +6,8 @@ import difflib
 import math
 import re
 
-from ..job import count
 from ..machines import Machine
+from ..machines.job import count
 from .request import Request
 from .stand_in import OWN_QOS, cpus_per_core
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from .. import guard, machines
+from .. import machines
 from ..errors import CourseError
 from ..paths import root, state
+from ..ranks import cleanup
 from . import configuration, slurm
 from .configuration import Layout
 
@@ -49,7 +50,7 @@ def mark() -> str:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One `up` or `down` at a time."""
-    if os.environ.get(guard.MARK) == mark():
+    if os.environ.get(cleanup.MARK) == mark():
         raise CourseError("You are on the practice supercomputer. Leave it first ('exit'), then try again.")
     with open(state() / "practice.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -199,7 +200,7 @@ def _is_as_asked(plan: Layout, nodes: int | None, link_mbit: int | None, mode: s
 def _start(plan: Layout, installed: slurm.Slurm, separate: list[str]) -> None:
     (plan.folder / "cluster.json").write_text(json.dumps({"layout": plan.as_json()}))
     environment = _environment() | installed.environment()
-    environment |= {"SLURM_CONF": f"{plan.folder}/slurm.conf", guard.MARK: mark()}
+    environment |= {"SLURM_CONF": f"{plan.folder}/slurm.conf", cleanup.MARK: mark()}
     environment |= {"SCALEUP_MUNGED": str(installed.munged)}
     for name in [name for name in environment if name.startswith("SLURM_") and name != "SLURM_CONF"]:
         del environment[name]  # of a job that we may be in
@@ -289,7 +290,7 @@ def step_daemons(place: Path) -> list[psutil.Process]:
 
 def _sweep_up() -> None:
     """What a killed supervisor may have left: marked processes (plain mode), the folder."""
-    guard.sweep(mark(), patience=1.0)
+    cleanup.sweep(mark(), patience=1.0)
     place = folder()
     for process in step_daemons(place):
         with contextlib.suppress(psutil.Error):
@@ -319,7 +320,7 @@ def _client_environment() -> dict[str, str]:
     return content.get("environment", {}) | {
         "SLURM_CONF": f"{place}/slurm.conf",
         "DASK_CONFIG": f"{place}/dask",
-        guard.MARK: mark(),
+        cleanup.MARK: mark(),
         "PATH": f"{place}/bin:{os.environ.get('PATH', '')}",
     }
 

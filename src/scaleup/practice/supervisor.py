@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..guard import MARK, sweep
+from ..ranks.cleanup import MARK, sweep
 from . import authentication
 from .configuration import LOGIN, Layout, from_json
 

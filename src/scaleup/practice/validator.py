@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from .. import guard, machines
+from .. import machines
 from ..errors import CourseError
+from ..ranks import cleanup
 from . import authentication, cluster, slurm
 from .advice import Adviser
 from .request import request
@@ -70,7 +71,7 @@ class Validator:
         shallow = len(tempfile.gettempdir()) <= cluster.LONGEST_FOLDER
         self.folder = Path(tempfile.mkdtemp(prefix="scaleup-check-", dir=None if shallow else "/tmp"))
         run_id = f"check-{secrets.token_hex(5)}"
-        self._guard = guard.start(run_id, self.folder)
+        self._guard = cleanup.start(run_id, self.folder)
         self._running: list[subprocess.Popen] = []
         self._inside = 0  # the process whose namespaces the commands enter
         self._environment = {
@@ -79,7 +80,7 @@ class Validator:
         self._environment |= installed.environment() | {
             "SLURM_CONF": f"{self.folder}/slurm.conf",
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
-            guard.MARK: run_id,
+            cleanup.MARK: run_id,
         }
         try:
             self._start(installed)

@@ -1,7 +1,7 @@
 """Real distributed runs on this machine: several processes, one for each rank, talking through gloo.
 
 `run` starts a whole program under torchrun. `start` keeps ranks alive behind the notebook, for `%%px` cells.
-Neither leaves a process behind: see `scaleup.guard`.
+Neither leaves a process behind: see `scaleup.ranks.cleanup`.
 """
 
 from .failures import Interrupted, RanksFailed

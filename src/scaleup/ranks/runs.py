@@ -16,8 +16,8 @@ from typing import Any
 import cloudpickle
 import psutil
 
-from .. import guard
 from ..errors import CourseError
+from . import cleanup
 from .failures import Interrupted
 from .output import RankLogs, Screen, failure
 
@@ -123,7 +123,7 @@ def run(
             print(f"Interrupted: all {world_size} ranks were stopped.")
             raise Interrupted from None
         finally:
-            guard.sweep(folder.name)
+            cleanup.sweep(folder.name)
             torchrun.wait()
 
         seconds = time.monotonic() - begin
@@ -145,7 +145,7 @@ def call(function: Callable[..., Any], world_size: int = 2, *args: object, timeo
     with tempfile.NamedTemporaryFile(suffix=".pickle") as file:
         cloudpickle.dump((function, args), file)
         file.flush()
-        result = run("scaleup.call", world_size, file.name, timeout=timeout, quiet=True)
+        result = run("scaleup.ranks.called", world_size, file.name, timeout=timeout, quiet=True)
     return [result.results[rank] for rank in range(world_size)]
 
 
@@ -162,16 +162,16 @@ def check_world_size(n: int) -> int:
     return n
 
 
-def open_run() -> tuple[Path, guard.Guard]:
+def open_run() -> tuple[Path, cleanup.Guard]:
     """A private folder whose name is the run's id, and the guard that clears both away."""
     folder = Path(tempfile.mkdtemp(prefix="scaleup-"))
-    return folder, guard.start(folder.name, folder)
+    return folder, cleanup.start(folder.name, folder)
 
 
 def rank_environment(folder: Path) -> dict[str, str]:
     """One thread for each rank, lines as soon as they are printed, traffic on the loopback interface only."""
     variables = {
-        guard.MARK: folder.name,
+        cleanup.MARK: folder.name,
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
         "TQDM_DISABLE": "1",

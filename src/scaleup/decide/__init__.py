@@ -1,0 +1,1 @@
+"""Decisions with numbers: `costs` of three worlds, `scaling_runs` of small models."""

@@ -1,0 +1,217 @@
+"""A check is a table of slips: what the answer shows, the sentence it gets, an answer that shows it.
+
+    rules(
+        "average",
+        lambda answer: answer([1.0, 3.0]),
+        [
+            slip(
+                lambda value: value == 4.0,
+                "this is the sum of the gradients: divide it by the world size",
+                "def average(grads):\\n    return sum(grads)",
+            ),
+        ],
+        needs="average",
+        example=code,
+        hint="How many ranks contributed to the sum?",
+        done="the average of two ranks is right",
+    )
+
+The first slip whose test holds is told; where none holds the answer is right. A slip is written once: its
+examples are what the tests try, and each must get exactly its sentence. `values` and `formula` are tables
+for the two usual kinds of answer. All three register an exercise with `register.exercise`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import CourseError
+from .register import LIMIT, NotYet, code, exercise, known_wrong, needs_function
+
+Sentence = str | Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Says:
+    """An example together with the whole sentence that it gets."""
+
+    answer: Any
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Slip:
+    """One mistake: `test` of what was seen, the `sentence` for it, at least one example."""
+
+    test: Callable[[Any], bool]
+    sentence: Sentence
+    examples: tuple[Any, ...]
+
+
+def slip(test: Callable[[Any], bool], sentence: Sentence, *examples: Any) -> Slip:
+    """A row of a table. Where `sentence` is a function of what was seen, each example is `says(answer, text)`."""
+    text = sentence if isinstance(sentence, str) else sentence.__doc__ or "a sentence made from the answer"
+    if not examples:
+        raise CourseError(f"The slip '{text}' has no example. Add an answer that must get this sentence.")
+    if not isinstance(sentence, str) and not all(isinstance(each, Says) for each in examples):
+        raise CourseError("The sentence of this slip is made from the answer: write its examples as says(…).")
+    return Slip(test, sentence, examples)
+
+
+def says(answer: Any, sentence: str) -> Says:
+    """An example, and the exact sentence that it must get."""
+    return Says(answer, sentence)
+
+
+def rules(
+    name: str,
+    see: Callable[[Any], Any],
+    slips: Iterable[Slip],
+    *,
+    hint: str,
+    done: Sentence,
+    needs: str | None = None,
+    example: Callable[[Any], Any] = lambda given: given,
+    also: Sequence[Says] = (),
+    limit: float = LIMIT,
+    file: bool = False,
+) -> None:
+    """Registers exercise `name`: the first of `slips` that holds for `see(answer)` is told, else it is `done`.
+
+    `see` may raise `NotYet` for an answer that it cannot look at; such answers stand in `also`. With `needs`
+    the answer has to be a function of that name. `example` turns what is written as an example into an
+    answer, such as `code` for source text. `limit` (seconds) and `file` are those of `exercise`.
+    """
+    table = tuple(slips)
+
+    @exercise(name, hint=hint, limit=limit, file=file)
+    def check(answer: Any) -> str:
+        if needs:
+            needs_function(answer, needs)
+        seen = see(answer)
+        for row in table:
+            if row.test(seen):
+                raise NotYet(row.sentence if isinstance(row.sentence, str) else row.sentence(seen))
+        return done if isinstance(done, str) else done(seen)
+
+    for row in table:
+        for each in row.examples:
+            given = each if isinstance(each, Says) else Says(each, row.sentence)
+            known_wrong(name, example(given.answer), given.sentence)
+    for each in also:
+        known_wrong(name, example(each.answer), each.sentence)
+
+
+def is_number(value: Any) -> bool:
+    """A finite number and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def close(given: Any, right: Any, within: float) -> bool:
+    """Whether two numbers, or two tuples of numbers of one length, differ by at most the share `within`."""
+    given, right = ((x,) if not isinstance(x, tuple | list) else tuple(x) for x in (given, right))
+    return len(given) == len(right) and all(
+        math.isclose(x, y, rel_tol=within) for x, y in zip(given, right, strict=True)
+    )
+
+
+def values(
+    name: str,
+    right: float | tuple[float, ...],
+    slips: Mapping[Any, str],
+    *,
+    ask: str,
+    otherwise: Slip,
+    hint: str,
+    done: Sentence,
+    within: float = 1e-2,
+    also: Sequence[Says] = (),
+) -> None:
+    """The answer is a number, or a tuple of as many numbers as `right`.
+
+    `slips` are {wrong value: sentence}, each an example of itself; where none is met and the answer is not
+    `right` up to the share `within`, `otherwise` is told, and its test is not looked at. `ask` answers what
+    has another form.
+    """
+    count = len(right) if isinstance(right, tuple) else 1
+    shapeless = [says("a word", ask), says([1.0] * (count + 1), ask)]
+
+    def see(answer: Any) -> Any:
+        given = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+        if len(given) != count or not all(map(is_number, given)):
+            raise NotYet(ask)
+        return given if count > 1 else given[0]
+
+    table = [slip(lambda given, value=value: close(given, value, within), sentence, value)
+             for value, sentence in slips.items()]  # fmt: skip
+    table.append(slip(lambda given: not close(given, right, within), otherwise.sentence, *otherwise.examples))
+    rules(name, see, table, hint=hint, done=done, also=[*shapeless, *also])
+
+
+@dataclass(frozen=True)
+class Off:
+    """Where a formula first differed: the arguments, the right value, the value it gave."""
+
+    row: tuple
+    want: float
+    got: float
+
+
+def formula(
+    name: str,
+    signature: str,
+    right: str,
+    on: Sequence[tuple],
+    slips: Mapping[str, str],
+    *,
+    otherwise: Callable[[Off], str],
+    hint: str,
+    done: Sentence,
+    within: float = 1e-2,
+    also: Sequence[Says] = (),
+) -> None:
+    """The answer is a function with `signature`; it is compared with the expression `right` on each row of `on`.
+
+    `slips` are {wrong expression: sentence}; an answer that gives what one of them gives wherever it differs
+    from `right` has made that slip. `math`'s names can be used in expressions. `otherwise` makes a sentence
+    from where the answer first went off; an example of it stands in `also`.
+    """
+    function = signature.partition("(")[0]
+
+    def made(expression: str) -> Callable[..., float]:
+        return code(f"from math import *\ndef {signature}:\n    return {expression}")
+
+    def value(function: Callable[..., float], row: tuple) -> float:
+        try:
+            return function(*row)
+        except (ArithmeticError, LookupError, ValueError):
+            return math.nan
+
+    truth, wrong = made(right), {expression: made(expression) for expression in slips}
+
+    def see(answer: Any) -> list[Off]:
+        off = []
+        for row in on:
+            got, want = answer(*row), truth(*row)
+            if not is_number(got):
+                raise NotYet(f"what {function} returns has to be a number, not {got!r:.40}")
+            if not math.isclose(got, want, rel_tol=within):
+                off.append(Off(row, want, got))
+        return off
+
+    def shows(off: list[Off], expression: str) -> bool:
+        return bool(off) and all(
+            math.isclose(each.got, value(wrong[expression], each.row), rel_tol=within) for each in off
+        )
+
+    def source(expression: str) -> str:
+        return f"from math import *\ndef {signature}:\n    return {expression}"
+
+    table = [slip(lambda off, e=expression: shows(off, e), sentence, source(expression))
+             for expression, sentence in slips.items()]  # fmt: skip
+    shapeless = says(source("'a word'"), f"what {function} returns has to be a number, not 'a word'")
+    table.append(Slip(bool, lambda off: otherwise(off[0]), ()))
+    rules(name, see, table, hint=hint, done=done, needs=function, example=code, also=[shapeless, *also])

@@ -1,0 +1,180 @@
+"""The machines of `data/machines.yml`: each fact with its source and date."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from dataclasses import dataclass
+
+import yaml
+
+from ..errors import CourseError
+from ..paths import root
+from .facts import Fact, Source
+
+KINDS = ("official", "course", "user", "press", "derived")
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True)
+class Pitfall:
+    """What goes wrong, in which machines (None: in all)."""
+
+    title: str
+    text: str
+    machines: tuple[str, ...] | None
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One line of the schema. A machine that runs must have a value where `needed`."""
+
+    name: str
+    group: str
+    types: type | tuple[type, ...]
+    unit: str
+    meaning: str
+    needed: bool = False
+
+
+FIELDS = (
+    Field("name", "identity", str, "", "name", True),
+    Field("site", "identity", str, "", "site", True),
+    Field("country", "identity", str, "", "country", True),
+    Field("status", "identity", str, "", "status", True),
+    Field("device", "hardware", str, "", "device", True),
+    Field("devices_per_node", "hardware", int, "", "devices per node, as Slurm counts them", True),
+    Field("memory_gb", "hardware", NUMBER, "GB", "memory per device"),
+    Field("peak_bf16_tflops", "hardware", NUMBER, "TFLOP/s", "peak per device, dense bf16"),
+    Field("memory_bandwidth_gb_s", "hardware", NUMBER, "GB/s", "memory bandwidth per device"),
+    Field("nodes", "hardware", int, "", "nodes"),
+    Field("intra_node", "hardware", str, "", "link inside the node"),
+    Field("network", "hardware", str, "", "network of a node"),
+    Field("network_gb_s_per_node", "hardware", NUMBER, "GB/s", "network per node, each direction"),
+    Field("topology", "hardware", str, "", "topology"),
+    Field("cpu", "hardware", str, "", "processor"),
+    Field("architecture", "hardware", str, "", "architecture", True),
+    Field("accelerator_stack", "hardware", str, "", "software of the device", True),
+    Field("cores_per_node", "hardware", int, "", "cores per node that jobs can use", True),
+    Field("threads_per_core", "hardware", int, "", "hardware threads per core"),
+    Field("cpus_per_core", "hardware", int, "", "CPUs that Slurm counts for one core"),
+    Field("cores_per_device", "hardware", int, "", "cores per device", True),
+    Field("node_memory_gb", "hardware", int, "GB", "memory of a node that a job can ask for"),
+    Field("binding", "hardware", str, "", "which cores belong to which device"),
+    Field("binding_masks", "hardware", list, "", "mask of cores, device by device"),
+    Field("measured_bf16_tflops", "hardware", float, "TFLOP/s", "reached in a published run, per device"),
+    Field("partitions", "queues", list, "", "partitions", True),
+    Field("account_example", "queues", str, "", "account, example", True),
+    Field("account_pattern", "queues", str, "", "account, form that is checked", True),
+    Field("home", "files", str, "", "home"),
+    Field("scratch", "files", str, "", "scratch"),
+    Field("project", "files", str, "", "project space"),
+    Field("purge", "files", str, "", "what is deleted, and when"),
+    Field("local_storage", "files", str, "", "storage on the node"),
+    Field("billing_unit", "cost", str, "", "unit of the bill", True),
+    Field("node_hour_cost", "cost", NUMBER, "units", "one node for one hour"),
+    Field("billing_rule", "cost", str, "", "what is counted"),
+    Field("login", "access", str, "", "login"),
+    Field("internet_on_compute", "access", bool, "", "internet on compute nodes"),
+    Field("software", "access", str, "", "software"),
+    Field("container", "access", str, "", "container runtime"),
+    Field("gpu_request", "job", str, "", "how to ask for devices", True),
+    Field("memory_request", "job", str, "", "how to ask for memory"),
+    Field("job_options", "job", list, "", "further sbatch options"),
+    Field("setup", "job", list, "", "lines before the launch"),
+    Field("container_command", "job", str, "", "command of the container"),
+    Field("srun_options", "job", list, "", "srun options"),
+    Field("environment", "job", dict, "", "environment variables"),
+    Field("master_suffix", "job", str, "", "ending of the first node's name"),
+)
+
+Machine = dict[str, Fact]
+
+
+def content() -> dict:
+    """The file as it stands, parsed."""
+    return _parsed((root() / "data" / "machines.yml").read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=2)
+def _parsed(text: str) -> dict:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _keys(source: str | list[str] | None) -> list[str]:
+    return [source] if isinstance(source, str) else source or []
+
+
+def _sources(keys: str | list[str] | None, known: dict) -> tuple[Source, ...]:
+    return tuple(Source(k, known[k]["title"], str(known[k]["date"]), known[k]["kind"]) for k in _keys(keys))
+
+
+def _machine(fields: dict) -> Machine:
+    known = content()["sources"]
+    return {f: Fact(e["value"], _sources(e["source"], known), e.get("note", "")) for f, e in fields.items()}
+
+
+def load() -> dict[str, Machine]:
+    """{machine id: {field: Fact}} of every machine, running or announced, in the file's order."""
+    return {name: _machine(fields) for name, fields in content()["machines"].items()}
+
+
+def taught() -> dict[str, Machine]:
+    """The machines whose figures the lessons print."""
+    return {name: _machine(content()["machines"][name]) for name in content()["taught"]}
+
+
+def operational() -> dict[str, Machine]:
+    """The machines that take jobs. The others are announced."""
+    return {n: m for n, m in load().items() if str(m["status"]).startswith("operational")}
+
+
+def machine(name: str) -> Machine:
+    """One machine, or "practice". Raises CourseError with the nearest name."""
+    known = content()["machines"] | {"practice": content()["practice"]}
+    if name not in known:
+        begun = [other for other in known if name and other.startswith(name)]
+        near = begun[:1] or difflib.get_close_matches(name, known, n=1) or list(known)
+        raise CourseError(
+            f"There is no machine '{name}' in data/machines.yml. Did you mean {' or '.join(near)}?"
+        )
+    return _machine(known[name])
+
+
+def pitfalls(name: str) -> list[Pitfall]:
+    """What goes wrong on a machine, what concerns all machines last. Raises CourseError if it is unknown."""
+    machine(name)
+    found, known = [], content()["sources"]
+    for entry in content()["pitfalls"]:
+        where = None if entry["machines"] == "all" else tuple(entry["machines"])
+        if where is None or name in where:
+            found.append(Pitfall(entry["title"], entry["text"], where, _sources(entry["source"], known)))
+    return sorted(found, key=lambda pitfall: pitfall.machines is None)
+
+
+def problems(file: dict) -> list[str]:
+    """What is wrong with a parsed file, a sentence each; nothing when it follows the schema."""
+    wrong = []
+    needed = {field.name for field in FIELDS if field.needed}
+    types = {field.name: field.types for field in FIELDS}
+    for name, fields in [*file["machines"].items(), ("practice", file["practice"])]:
+        if list(fields) != list(types):
+            wrong.append(f"{name}: the fields are not those of the schema, in its order.")
+        running = str(fields.get("status", {}).get("value")).startswith("operational")
+        for field in types.keys() & fields.keys():
+            fact, place = fields[field], f"{name}, {field}"
+            if not {"value", "source"} <= set(fact) <= {"value", "source", "note"}:
+                wrong.append(f"{place}: a fact is value, source and perhaps a note.")
+                continue
+            expected = types[field] if isinstance(types[field], tuple) else (types[field],)
+            if fact["value"] is None:
+                if field in needed and running:
+                    wrong.append(f"{place}: a machine that runs needs this value.")
+            elif type(fact["value"]) not in expected:
+                wrong.append(f"{place}: {fact['value']!r} has the wrong type.")
+            elif not _keys(fact["source"]):
+                wrong.append(f"{place}: a value needs a source.")
+            unknown = set(_keys(fact["source"])) - set(file["sources"])
+            wrong += [f"{place}: the source {key} is not in the list." for key in sorted(unknown)]
+    return wrong

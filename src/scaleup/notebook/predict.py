@@ -1,0 +1,81 @@
+"""Write a number down before running; look at both numbers afterwards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import CourseError
+
+_predictions: dict[str, Prediction] = {}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A number that a learner wrote down, with its unit."""
+
+    what: str
+    value: float
+    unit: str
+
+    def __repr__(self) -> str:
+        return f"predicted {self.what}: {_exactly(self.value)}{_unit(self.unit)}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prediction (None if there was none) beside what was measured, in the same unit."""
+
+    what: str
+    predicted: Prediction | None
+    measured: float
+
+    def __repr__(self) -> str:
+        # Only the digits after ≈ vary from run to run. "too high" or "too low" would vary as well.
+        if self.predicted is None:
+            return f"no prediction for '{self.what}' yet: run predict('{self.what}', …) first"
+        unit = _unit(self.predicted.unit)
+        text = f"{self.what}: you predicted {_exactly(self.predicted.value)}{unit}"
+        text += f", measured ≈ {_rounded(self.measured)}{unit}"
+        if self.measured:
+            text += f", predicted / measured ≈ {_rounded(self.predicted.value / self.measured)}"
+        return text
+
+
+def predict(what: str, value: float, unit: str = "") -> Prediction:
+    """Remembers `value` (in `unit`) as the prediction for `what`, until the kernel restarts."""
+    _predictions[what] = Prediction(what, _number(value, what), unit)
+    return _predictions[what]
+
+
+def compare(what: str, measured: float) -> Comparison:
+    """Puts `measured` beside the prediction for `what`; it must be in the unit of the prediction."""
+    return Comparison(what, _predictions.get(what), _number(measured, what))
+
+
+def _number(value: Any, what: str) -> float:
+    if value is ... or value is None:
+        raise CourseError(f"The number for '{what}' is missing. Write your guess where the … stands.")
+    try:
+        number = value if type(value) is int else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if isinstance(value, bool | str | bytes) or not math.isfinite(number):
+        raise CourseError(f"{value!r} is no number for '{what}'. Write one such as 0.8, its unit in quotes.")
+    return number
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
+
+
+def _exactly(value: float) -> str:
+    """As the learner wrote it: 0.8, 12,000."""
+    return f"{value:,}" if value == int(value) or abs(value) >= 1e-4 else f"{value:g}"
+
+
+def _rounded(value: float) -> str:
+    """Three significant digits and never an exponent, which would be compared from run to run."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{round(value, digits):,.{max(digits, 0)}f}"

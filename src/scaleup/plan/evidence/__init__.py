@@ -1,0 +1,1 @@
+"""What was published against what the planner says: `read_runs` reads a table, `fit` fits, `validate` compares."""

@@ -1,0 +1,73 @@
+"""A machine as plain facts, such as a browser can hand over -> what the planner needs of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from ..errors import CourseError
+from . import accelerators
+from .evidence.read_runs import USUAL_NETWORK
+from .layout import Machine
+from .planner import Bill
+
+KEYS = (
+    "name",
+    "device",
+    "devices_per_node",
+    "memory_gb",
+    "peak_bf16_tflops",
+    "memory_bandwidth_gb_s",
+    "network_gb_s_per_node",
+    "billing_unit",
+    "node_hour_cost",
+)
+
+
+def _line(words: object) -> str:
+    """Words from outside as one line of a length that can be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(words)[:200]).split())
+
+
+def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]:
+    """(machine, how it bills, remarks on what is not known) from the facts named in KEYS.
+
+    Raises CourseError where the device or the number of devices in a node is unknown.
+    """
+    name = _line(facts.get("name") or "this machine")
+    if not facts.get("device") or not facts.get("devices_per_node"):
+        raise CourseError(f"The device of {name} or their number in a node is unknown. Plan for another one.")
+    for key in KEYS:
+        value = facts.get(key)
+        if value is None or key in ("name", "device", "billing_unit"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-3 <= value < 1e9:
+            raise CourseError(
+                f"{key}={value!r:.40} of {name} is no number from 0.001. Leave out what is unknown."
+            )
+    if facts["devices_per_node"] != int(facts["devices_per_node"]):
+        raise CourseError(f"devices_per_node={facts['devices_per_node']!r} of {name} is no whole number.")
+    device = accelerators.find(_line(facts["device"]))
+    remarks = []
+    if not device.fitted:
+        remarks.append(
+            f"No run on {device.name} was fitted: its efficiency is that of the device it is nearest to."
+        )
+    if device.name == "MI250X":
+        remarks.append(
+            "The numbers of the MI250X were fitted to programs of 2023 without fused attention: for newer "
+            "programs they are a guess."
+        )
+    if facts.get("memory_gb"):
+        device = accelerators.with_memory(device, float(facts["memory_gb"]))
+    if facts.get("peak_bf16_tflops"):
+        device = dataclasses.replace(device, peak_flops=float(facts["peak_bf16_tflops"]) * 1e12)
+    if facts.get("memory_bandwidth_gb_s"):
+        device = dataclasses.replace(device, memory_bytes_s=float(facts["memory_bandwidth_gb_s"]) * 1e9)
+    per_node = int(facts["devices_per_node"])
+    network = float(facts.get("network_gb_s_per_node") or 0) * 1e9
+    if not network:
+        network = per_node * USUAL_NETWORK.get(device.name, 50e9)
+        remarks.append(f"The network of {name} is unknown: {network / 1e9:g} GB/s per node is assumed.")
+    bill = Bill(_line(facts.get("billing_unit") or ""), float(facts.get("node_hour_cost") or 0))
+    return Machine(device, per_node, network, name), bill, remarks

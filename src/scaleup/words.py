@@ -1,0 +1,31 @@
+"""Words for people: the nearest known name, one line of a longer text, a table for a page."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that `word` was probably meant to be, or None where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return near[0] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence for an unknown name: the nearest one, or all that there are."""
+    known = list(known)
+    near = nearest(word, known)
+    return f"Did you mean '{near}'?" if near else f"There is: {', '.join(known) or 'none yet'}."
+
+
+def one_line(text: object, width: int = 300) -> str:
+    """The first paragraph of a text on one line, cut at `width` characters."""
+    line = " ".join(str(text).split("\n\n")[0].split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; the cells are Markdown too."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

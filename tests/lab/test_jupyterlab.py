@@ -1,0 +1,193 @@
+"""A learner's first hour in a real browser: the first page, the first lesson, its exercise."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import CHROMIUM
+from labserver import lab_server
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+from tools import run_notebooks
+
+from scaleup.paths import root
+from scaleup.plan import plan
+
+LESSON = "1-one-device/training-loop"
+MINUTES = 5
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Path:
+    """What a learner has, with every stored output removed: what is seen later was computed here."""
+    folder = tmp_path_factory.mktemp("course")
+    for name in ("notebooks", "exercises", "data"):
+        shutil.copytree(root() / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    if (prepared := root() / ".scaleup/corpus").is_dir():  # as `make setup` leaves it
+        shutil.copytree(prepared, folder / ".scaleup/corpus")
+    for file in folder.rglob("*.ipynb"):
+        notebook = json.loads(file.read_text())
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell.update(outputs=[], execution_count=None)
+        file.write_text(json.dumps(notebook))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(course, tmp_path_factory) -> Iterator[Page]:
+    """The browser's page with JupyterLab on the address that the server itself names."""
+    private = tmp_path_factory.mktemp("lab")
+    with (
+        lab_server(course, private, "--LabApp.expose_app_in_browser=True") as server,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.server = server
+        page.goto(f"{server.url}?token={server.token}")
+        yield page
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot where SCALEUP_SCREENSHOTS says, for a person to look at."""
+    if folder := os.environ.get("SCALEUP_SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def notebook(page: Page) -> list[dict]:
+    """The code cells of the notebook in front, from JupyterLab's own model."""
+    return page.evaluate(
+        """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells
+                 .filter(cell => cell.cell_type === 'code' && [].concat(cell.source).join('').trim())"""
+    )
+
+
+def in_front(page: Page, selector: str) -> Locator:
+    """Elements of the visible notebook; the other open ones stay in the document, hidden."""
+    return page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {selector}")
+
+
+def open_notebook(page: Page, path: str) -> None:
+    """Open by address, as a link does, and wait for its kernel."""
+    page.goto(f"{page.server.url}lab/tree/{path}")
+    name = path.rpartition("/")[2]
+    expect(page.locator(".lm-TabBar-tab.jp-mod-current .lm-TabBar-tabLabel")).to_have_text(
+        name, timeout=60_000
+    )
+    page.wait_for_function(
+        "path => window.jupyterapp.shell.currentWidget?.context?.path === path", arg=path, timeout=60_000
+    )
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'",
+        timeout=60_000,
+    )
+
+
+def run_all(page: Page) -> list[dict]:
+    """Run > Run All Cells, and wait until every code cell ran and the kernel is idle again."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    deadline = time.monotonic() + MINUTES * 60
+    while time.monotonic() < deadline:
+        cells = notebook(page)
+        errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+        assert errors == [], "\n".join(f"{error['ename']}: {error['evalue']}" for error in errors)
+        status = page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+        )
+        if status == "idle" and all(cell["execution_count"] for cell in cells):
+            return cells
+        page.wait_for_timeout(500)
+    waiting = next(cell for cell in notebook(page) if not cell["execution_count"])
+    pytest.fail(f"not finished after {MINUTES} minutes; waiting for:\n{''.join(waiting['source'])}")
+
+
+def test_jupyterlab_opens_on_the_first_page_without_a_pop_up(lab):
+    expect(lab.locator(".lm-TabBar-tab.jp-mod-current")).to_contain_text("start.ipynb", timeout=60_000)
+    expect(lab.locator(".jp-Notebook .jp-MarkdownCell h1").first).to_be_visible(timeout=60_000)
+    lab.wait_for_timeout(5000)  # a question about news would come by now
+    picture(lab, "start")
+    assert lab.locator(".jp-Dialog").count() == 0
+    assert lab.locator(".Toastify__toast").count() == 0
+    expect(lab.get_by_text("Mem:").first).to_be_visible()
+
+
+def test_the_help_menu_leads_to_the_first_page(lab):
+    lab.get_by_role("menuitem", name="Help", exact=True).click()
+    picture(lab, "help")
+    lab.get_by_role("menuitem", name="Scale Up: First Page").click()
+    expect(lab.locator(".lm-TabBar-tab.jp-mod-current")).to_contain_text("start.ipynb")
+    assert lab.locator(".jp-Dialog").count() == 0
+
+
+def test_the_first_lesson_runs_from_top_to_bottom(lab):
+    open_notebook(lab, f"notebooks/{LESSON}.ipynb")
+    cells = run_all(lab)
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+    drawn = in_front(lab, ".jp-OutputArea-output img").first
+    drawn.scroll_into_view_if_needed()
+    assert drawn.evaluate("image => image.naturalWidth") > 100
+    picture(lab, "lesson")
+    said = [output for cell in cells for output in cell["outputs"] if output.get("name") == "stderr"]
+    assert said == []
+
+
+def test_the_formulas_of_the_lesson_are_typeset(lab):
+    expect(in_front(lab, ".katex, mjx-container").first).to_be_attached()
+
+
+def test_the_exercise_says_not_yet(lab):
+    open_notebook(lab, f"exercises/{LESSON}.ipynb")
+    cells = run_all(lab)
+    said = "".join("".join(output.get("text", "")) for cell in cells for output in cell["outputs"])
+    assert "not yet" in said
+    answer = in_front(lab, ".jp-OutputArea-output").filter(has_text="not yet").first
+    answer.scroll_into_view_if_needed()
+    expect(answer).to_be_visible()
+    picture(lab, "exercise")
+
+
+def test_the_planner_s_panel_follows_its_fields(lab, course):
+    source = "from scaleup.plan.panel import panel\n\npanel(nodes=2, global_batch=64)"
+    cells = [nbformat.v4.new_code_cell(source)]
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": run_notebooks.KERNEL})
+    nbformat.write(made, course / "panel.ipynb")
+    open_notebook(lab, "panel.ipynb")
+    run_all(lab)
+    answer = in_front(lab, ".scaleup-plan")
+    expect(answer).to_contain_text("LUMI-G: 2 nodes", timeout=60_000)
+    nodes = in_front(lab, ".jp-OutputArea-output").get_by_label("nodes", exact=True)
+    nodes.fill("4")
+    nodes.press("Enter")
+    expect(answer).to_contain_text("LUMI-G: 4 nodes")
+    best = plan("llama-3-8b", "lumi-g", nodes=4, global_batch=64, tokens=100e9).best
+    expect(answer).to_contain_text(f"{best.step.total:.2f} s for")
+    unfolded = answer.locator("summary").first
+    unfolded.press("Enter")
+    expect(answer.locator("details").first).to_have_attribute("open", "")
+    picture(lab, "panel")
+    nodes.fill("0")
+    nodes.press("Enter")
+    expect(in_front(lab, "[role=alert]")).to_contain_text("0 nodes are impossible")
+
+
+def test_nothing_was_asked_from_another_site(lab):
+    elsewhere = [url for url in lab.asked if not url.startswith((lab.server.url, "data:", "blob:"))]
+    assert elsewhere == []

@@ -1,0 +1,1 @@
+"""Maintainers' scripts, started as `python -m tools.NAME` from the top folder; nothing of the course imports them."""

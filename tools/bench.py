@@ -1,0 +1,597 @@
+"""How fast is the course's own code? Training steps beside transformers, a bare loop, and two ranks.
+
+`make bench` measures, writes `book/reference/benchmark.json` and `benchmark.png`, and brings the page beside
+them up to date. The contenders take turns step by step, so that whatever disturbs the machine hits all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm.auto import tqdm
+
+from scaleup import measure, ranks
+from scaleup.config import Config, DataConfig, TrainConfig
+from scaleup.errors import CourseError
+from scaleup.measure import Timings
+from scaleup.model import GPT, GPTConfig, next_token_loss
+from scaleup.notebook import plots
+from scaleup.paths import root, state
+from scaleup.train import make_optimizer, process_group, train
+
+COURSE, LLAMA, GPT2 = "the course's GPT", "transformers Llama", "transformers GPT-2"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+LOOP_STEPS = 6  # in each block of the loop; the first one warms up
+TOLERANCE = 1e-4  # in nats, between two losses that have to be the same
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure: pairs (shape, sequences per step) and the matrix size for the peak (None: the usual).
+
+    One more round than `rounds` warms up.
+    """
+
+    shapes: tuple[tuple[GPTConfig, int], ...]
+    rounds: int
+    loop_blocks: int
+    matmul: int | None
+
+
+FULL = Plan(
+    shapes=((GPTConfig(), 8), (GPTConfig(layers=6, heads=6, dim=384, hidden=1152), 4)),
+    rounds=9,
+    loop_blocks=6,
+    matmul=None,
+)
+QUICK = Plan(
+    shapes=((GPTConfig(layers=2, heads=2, dim=32, hidden=64, context=32), 2),),
+    rounds=2,
+    loop_blocks=1,
+    matmul=256,
+)
+
+
+# The contenders
+
+
+def llama_like(course: GPT) -> nn.Module:
+    """transformers' LlamaForCausalLM of the same shape that holds copies of the same weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = course.config
+    settings = LlamaConfig(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.dim,
+        intermediate_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        rms_norm_eps=1e-6,
+        tie_word_embeddings=False,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    llama = LlamaForCausalLM(settings)
+    llama.load_state_dict({llama_name(name): value for name, value in course.state_dict().items()})
+    return llama
+
+
+def llama_name(name: str) -> str:
+    """The course's name of a parameter -> transformers' name of the same one."""
+    for ours, theirs in {
+        "embedding": "model.embed_tokens",
+        "blocks": "model.layers",
+        "attention_norm": "input_layernorm",
+        "mlp_norm": "post_attention_layernorm",
+        "attention.query": "self_attn.q_proj",
+        "attention.key": "self_attn.k_proj",
+        "attention.value": "self_attn.v_proj",
+        "attention.out": "self_attn.o_proj",
+        "mlp.gate": "mlp.gate_proj",
+        "mlp.up": "mlp.up_proj",
+        "mlp.down": "mlp.down_proj",
+        "head": "lm_head",
+    }.items():
+        name = name.replace(ours, theirs)
+    return f"model.{name}" if name.startswith("norm") else name
+
+
+def gpt2_near(shape: GPTConfig) -> nn.Module:
+    """transformers' GPT-2 with matrices that add up to the same size: two of 1.5 `hidden` for SwiGLU's three.
+
+    It has biases and learned positions on top, and LayerNorm and GELU instead of RMSNorm and SwiGLU.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    settings = GPT2Config(
+        vocab_size=shape.vocab_size,
+        n_positions=shape.context,
+        n_embd=shape.dim,
+        n_layer=shape.layers,
+        n_head=shape.heads,
+        n_inner=shape.hidden * 3 // 2,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        tie_word_embeddings=False,
+        use_cache=False,
+        attn_implementation="sdpa",
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return GPT2LMHeadModel(settings)
+
+
+def logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """(batch, seq) -> (batch, seq, vocab); transformers wraps its logits in an object."""
+    output = model(inputs)
+    return output if isinstance(output, Tensor) else output.logits
+
+
+def assert_same_work(course: GPT, llama: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """{contender: loss} of one batch. Raises CourseError unless parameter counts and losses are the same."""
+    counts = [measure.parameters(model) for model in (course, llama)]
+    if counts[0] != counts[1]:
+        raise CourseError(f"The course's GPT has {counts[0]:,} parameters and the Llama {counts[1]:,}. "
+                          "Give both the same shape in bench.llama_like.")  # fmt: skip
+    with torch.no_grad():
+        losses = [next_token_loss(logits(model, batch[0]), batch[1]).item() for model in (course, llama)]
+    if not abs(losses[0] - losses[1]) <= TOLERANCE:
+        raise CourseError(
+            f"The losses differ: {losses[0]:.6f} from the course's GPT, {losses[1]:.6f} from the Llama. "
+            "Compare scaleup/model.py with bench.llama_like: they have to compute the same."
+        )
+    return {COURSE: losses[0], LLAMA: losses[1]}
+
+
+def random_batch(shape: GPTConfig, sequences: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, each (sequences, context): the ids do not change how long a step takes."""
+    ids = torch.randint(shape.vocab_size, (sequences, shape.context + 1))
+    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+
+def stepper(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[..., None]:
+    """A bare training step: forward, loss, backward, AdamW, zero_grad, and nothing else."""
+    optimizer = make_optimizer(model, TrainConfig())
+
+    def step(dtype: torch.dtype = torch.float32) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = next_token_loss(logits(model, batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+# Measuring
+
+
+def take_turns(
+    steps: Mapping[str, Callable[[], None]], rounds: int, tick: Callable[[], None]
+) -> dict[str, Timings]:
+    """Seconds of every step. Each round calls all of them, each round starting with another one."""
+    names = list(steps)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            steps[name]()
+            seconds[name].append(time.perf_counter() - start)
+        tick()
+    return {name: Timings(tuple(found[1:])) for name, found in seconds.items()}
+
+
+def speedup(ours: Timings, theirs: Timings) -> dict[str, float]:
+    """How many times as fast `ours` is, compared round by round: the median and the quartiles."""
+    ratios = [b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return {"median": round(statistics.median(ratios), 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def rate(timings: Timings, tokens: int) -> dict[str, float]:
+    return {"tokens_per_second": round(timings.rate(tokens), 1), "spread": round(timings.spread, 3)}
+
+
+def core_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measure_steps(plan: Plan, progress: Progress) -> tuple[list[dict], list[dict]]:
+    """(shapes, steps): what competes, and how fast, for every size, dtype and number of threads."""
+    shapes, steps = [], []
+    for shape, sequences in plan.shapes:
+        torch.manual_seed(1)
+        batch = random_batch(shape, sequences)
+        course = GPT(shape)
+        models = {COURSE: course, LLAMA: llama_like(course), GPT2: gpt2_near(shape)}
+        counts = {name: measure.parameters(model) for name, model in models.items()}
+        size = millions(counts[COURSE])
+        losses = assert_same_work(course, models[LLAMA], batch)
+        shapes.append(
+            {
+                "size": size,
+                "shape": vars(shape),
+                "sequences": sequences,
+                "parameters": counts,
+                "loss": losses,
+            }
+        )
+        contenders = {name: stepper(model, batch) for name, model in models.items()}
+        for threads in sorted({1, min(2, core_count())}):
+            torch.set_num_threads(threads)
+            for dtype_name, dtype in DTYPES.items():
+                progress.part(f"{size} parameters, {dtype_name}, {words(threads, 'thread')}")
+                peak = measure.matmul_peak(dtype, plan.matmul)
+                turns = {
+                    name: lambda step=step, dtype=dtype: step(dtype) for name, step in contenders.items()
+                }
+                times = take_turns(turns, plan.rounds, progress.tick)
+                # Before and after: a peak that somebody else's work cut short would flatter the MFU.
+                peak = max(peak, measure.matmul_peak(dtype, plan.matmul))
+                tokens = sequences * shape.context
+                flops = measure.flops_per_token(shape, shape.context)
+                found = {
+                    name: {**rate(timings, tokens), "mfu": round(timings.rate(tokens) * flops / peak, 4)}
+                    for name, timings in times.items()
+                }
+                faster = {name: speedup(times[COURSE], times[name]) for name in (LLAMA, GPT2)}
+                steps.append(
+                    {
+                        "size": size,
+                        "dtype": dtype_name,
+                        "threads": threads,
+                        "peak_flops": round(peak),
+                        "found": found,
+                        "course_over": faster,
+                    }
+                )
+    return shapes, steps
+
+
+def measure_loop(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """`scaleup.train.train` beside the bare step, on the smallest shape, in blocks that take turns.
+
+    The loop clocks its own steps: loading a batch, learning rate, clipping of gradients and all the rest, but
+    not the line it writes into its log nor validation. Validation happens after the last step.
+    """
+    shape, sequences = plan.shapes[0]
+    threads = min(2, core_count())
+    torch.set_num_threads(threads)
+    progress.part(f"the course's loop, {words(threads, 'thread')}")
+    name = f"benchmark-{os.getpid()}"
+    settings = TrainConfig(
+        steps=LOOP_STEPS, global_batch=sequences, micro_batch=sequences, validate_every=LOOP_STEPS
+    )
+    config = Config(shape, DataConfig(seq=shape.context), settings, out=name)
+    step = stepper(GPT(shape), random_batch(shape, sequences))
+    tokens = sequences * shape.context
+    loop: list[float] = []
+    bare: list[float] = []
+    try:
+        for _ in range(plan.loop_blocks):
+            loop += [tokens / done.tokens_per_second for done in train(config, quiet=True)[1:]]
+            shutil.rmtree(state() / "runs" / name)
+            bare += measure.repeat(step, repeats=LOOP_STEPS - 1, warmup=1).seconds
+            progress.tick()
+    finally:
+        shutil.rmtree(state() / "runs" / name, ignore_errors=True)
+    timings = Timings(tuple(loop)), Timings(tuple(bare))
+    return {
+        "size": millions(measure.parameters(GPT(shape))),
+        "threads": threads,
+        "loop": rate(timings[0], tokens),
+        "bare": rate(timings[1], tokens),
+        "loop_over_bare": round(timings[1].median / timings[0].median, 3),
+    }
+
+
+def measure_ranks(quick: bool, progress: Progress) -> list[dict]:
+    """Two ranks of one thread beside one rank, taking turns within one run of `rank_part`."""
+    progress.part("two ranks")
+    arguments = ["--rank-part", *(["--quick"] if quick else [])]
+    found = ranks.run("tools.bench", 2, *arguments, timeout=900, quiet=True).results[0]
+    progress.tick()
+    return found
+
+
+def rank_part(plan: Plan) -> None:
+    """Runs on each of two ranks. While rank 0 works alone, rank 1 waits in a barrier and takes no time."""
+    found = []
+    with process_group() as (rank, _, _):
+        for shape, sequences in plan.shapes:
+            torch.manual_seed(1)
+            single, shared = GPT(shape), GPT(shape)
+            batch, double = random_batch(shape, sequences), random_batch(shape, 2 * sequences)
+            alone, together = stepper(single, batch), stepper(DistributedDataParallel(shared), batch)
+            whole = stepper(single, double)
+
+            turns = {
+                "one rank, one thread": ready_together(alone, rank == 0, 1),
+                "two ranks, one thread each": ready_together(together, True, 1),
+                "one rank, two threads": ready_together(whole, rank == 0, 2),
+            }
+            times = take_turns(turns, plan.rounds, lambda: None)
+            one, two, threads = times.values()
+            tokens = sequences * shape.context
+            weak, against = speedup(two, one), speedup(two, threads)
+            found.append(
+                {
+                    "size": millions(measure.parameters(single)),
+                    "sequences_per_rank": sequences,
+                    "found": {
+                        name: rate(timings, tokens if timings is one else 2 * tokens)
+                        for name, timings in times.items()
+                    },
+                    "weak_scaling_efficiency": weak,
+                    "ranks_over_threads": against,
+                }
+            )
+        ranks.save_result(found)
+
+
+def ready_together(step: Callable[[], None], mine: bool, threads: int) -> Callable[[], None]:
+    """The step, if it is this rank's, then wait for the other rank: neither begins its next turn early."""
+
+    def turn() -> None:
+        if mine:
+            torch.set_num_threads(threads)
+            step()
+        dist.barrier()
+
+    return turn
+
+
+# Telling
+
+
+class Progress:
+    """A bar on a terminal; in a log, a line for each part."""
+
+    def __init__(self, plan: Plan) -> None:
+        threads = len({1, min(2, core_count())})
+        rounds = len(plan.shapes) * len(DTYPES) * threads * (plan.rounds + 1)
+        self._bar = tqdm(total=rounds + plan.loop_blocks + 1, unit="round", disable=not sys.stderr.isatty())
+
+    def part(self, name: str) -> None:
+        self._bar.set_description(name)
+        if self._bar.disable:
+            print(name, flush=True)
+
+    def tick(self) -> None:
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def run(plan: Plan, quick: bool) -> dict[str, Any]:
+    """Measure everything in the plan; numbers, versions, cores and date as they go into benchmark.json."""
+    if importlib.util.find_spec("transformers") is None:
+        raise CourseError("The benchmark needs transformers. Run 'make bench', which installs it.")
+    threads = torch.get_num_threads()
+    progress = Progress(plan)
+    try:
+        shapes, steps = measure_steps(plan, progress)
+        loop = measure_loop(plan, progress)
+        parallel = measure_ranks(quick, progress)
+    finally:
+        progress.close()
+        torch.set_num_threads(threads)
+    return {
+        "date": date.today().isoformat(),
+        "cores": core_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
+        },
+        "rounds": plan.rounds,
+        "shapes": shapes,
+        "steps": steps,
+        "loop": loop,
+        "ranks": parallel,
+    }
+
+
+def millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"
+
+
+def words(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; all columns but the first are numbers."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)] + [""]
+
+
+def between(ratio: Mapping[str, float]) -> str:
+    """A ratio with its quartiles, e.g. 1.05 (1.02-1.08)."""
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})"
+
+
+def per_second(found: Mapping[str, float]) -> str:
+    return f"{found['tokens_per_second']:,.0f} ± {found['spread'] / 2:.0%}"
+
+
+def configuration(step: Mapping[str, Any]) -> str:
+    return f"{step['size']}, {step['dtype']}, {words(step['threads'], 'thread')}"
+
+
+def takeaway(result: Mapping[str, Any]) -> str:
+    """The figure's title: true for any outcome."""
+    ratios = [step["course_over"][LLAMA]["median"] for step in result["steps"]]
+    return (
+        f"The course's GPT runs at {min(ratios):.2f} to {max(ratios):.2f} times the speed of the same Llama"
+    )
+
+
+def alt_text(result: Mapping[str, Any]) -> str:
+    parts = []
+    for step in result["steps"]:
+        llama, gpt2 = (step["course_over"][name]["median"] for name in (LLAMA, GPT2))
+        parts.append(f"{configuration(step)}: {llama:.2f} and {gpt2:.2f}")
+    return (
+        "Points beside a line at 1, one pair for each configuration: speed of the course's GPT over "
+        f"transformers' Llama, then over GPT-2. {'; '.join(parts)}."
+    )
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """What stands between the page's markers: every figure, from benchmark.json alone."""
+    versions = result["versions"]
+    machine = (
+        f"Measured on {result['date']} on {words(result['cores'], 'CPU core')} ({result['instructions']}), "
+        f"with Python {versions['python']}, PyTorch {versions['torch']} and transformers "
+        f"{versions['transformers']}. Medians of {result['rounds']} rounds."
+    )
+    lines = [machine, "", "## Shapes", ""]
+    lines += table(
+        ["model", "layers", "dim", "heads", "hidden", "sequences x tokens", *(COURSE, LLAMA, GPT2)],
+        [
+            [f"{entry['size']}", *(str(entry["shape"][key]) for key in ("layers", "dim", "heads", "hidden")),
+             f"{entry['sequences']} x {entry['shape']['context']}",
+             *(f"{entry['parameters'][name]:,}" for name in (COURSE, LLAMA, GPT2))]
+            for entry in result["shapes"]
+        ],
+    )  # fmt: skip
+    vocabulary = result["shapes"][0]["shape"]["vocab_size"]
+    lines += [f"The last three columns count parameters. The vocabulary has {vocabulary:,} tokens.", ""]
+    lines += ["## Tokens per second", ""]
+    lines += table(
+        ["model, data type, threads", COURSE, LLAMA, GPT2, "course / Llama", "course / GPT-2"],
+        [
+            [configuration(step), *(per_second(step["found"][name]) for name in (COURSE, LLAMA, GPT2)),
+             *(between(step["course_over"][name]) for name in (LLAMA, GPT2))]
+            for step in result["steps"]
+        ],
+    )  # fmt: skip
+    lines += ["```{figure} benchmark.png", f":alt: {alt_text(result)}", ":width: 100%", ""]
+    lines += [
+        f"{takeaway(result)}. Above 1 the course's GPT is faster. Bars span the middle half of the rounds."
+    ]
+    lines += ["```", "", "## Model FLOPs utilisation", ""]
+    lines += table(
+        ["model, data type, threads", "matrix-multiply rate, GFLOP/s", COURSE, LLAMA, GPT2],
+        [
+            [configuration(step), f"{step['peak_flops'] / 1e9:,.0f}",
+             *(f"{step['found'][name]['mfu']:.1%}" for name in (COURSE, LLAMA, GPT2))]
+            for step in result["steps"]
+        ],
+    )  # fmt: skip
+    loop = result["loop"]
+    lines += ["## The loop around the step", ""]
+    lines += table(
+        ["model, threads", "`scaleup.train.train`", "bare loop", "course's loop / bare"],
+        [[f"{loop['size']}, float32, {words(loop['threads'], 'thread')}", per_second(loop["loop"]),
+          per_second(loop["bare"]), f"{loop['loop_over_bare']:.2f}"]],
+    )  # fmt: skip
+    lines += ["## Two ranks", ""]
+    lines += table(
+        ["model, float32", *result["ranks"][0]["found"], "weak-scaling efficiency", "ranks / threads"],
+        [
+            [entry["size"], *(per_second(found) for found in entry["found"].values()),
+             between(entry["weak_scaling_efficiency"]), between(entry["ranks_over_threads"])]
+            for entry in result["ranks"]
+        ],
+    )  # fmt: skip
+    return "\n".join(lines).strip()
+
+
+def filled(page: str, result: Mapping[str, Any]) -> str:
+    """The page with the part between its markers made anew."""
+    before, found_begin, rest = page.partition(BEGIN)
+    _, found_end, after = rest.partition(END)
+    if not found_begin or not found_end:
+        raise CourseError(
+            f"benchmark.md has lost its markers. Put {BEGIN} and {END} where the tables belong."
+        )
+    return f"{before}{BEGIN}\n\n{render(result)}\n\n{END}{after}"
+
+
+def draw(result: Mapping[str, Any], place: Path) -> None:
+    """Save the ratios as a PNG."""
+    names = [configuration(step) for step in result["steps"]]
+    made, axes = plots.figure(
+        takeaway(result), "speed of the course's GPT / speed of the other (1 = equal)", ""
+    )
+    with plt.rc_context(plots.STYLE):
+        looks = ((LLAMA, plots.BLUE, "o", -0.12), (GPT2, plots.ORANGE, "s", 0.12))
+        for name, colour, marker, shift in looks:
+            ratios = [step["course_over"][name] for step in result["steps"]]
+            middle = [ratio["median"] for ratio in ratios]
+            # With few rounds rounding can put a quartile on the wrong side of the median.
+            left = [max(0.0, ratio["median"] - ratio["low"]) for ratio in ratios]
+            right = [max(0.0, ratio["high"] - ratio["median"]) for ratio in ratios]
+            places = [row + shift for row in range(len(names))]
+            axes.errorbar(middle, places, xerr=[left, right], fmt=marker, color=colour, label=f"over {name}")
+        axes.axvline(1.0, color=plots.INK, linestyle="--", linewidth=1)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.title.set_fontsize("medium")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
+        made.savefig(place, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None})
+    plt.close(made)
+
+
+def publish(result: Mapping[str, Any], page: str, folder: Path) -> None:
+    """Write benchmark.json, benchmark.png and benchmark.md into the folder."""
+    text = filled(page, result)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmark.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    draw(result, folder / "benchmark.png")
+    (folder / "benchmark.md").write_text(text, "utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description="Measure the course's code.")
+    parser.add_argument("--quick", action="store_true", help="a tiny model for a few seconds; needs --out")
+    parser.add_argument(
+        "--out", type=Path, help="folder for page, figure and numbers (default: book/reference)"
+    )
+    parser.add_argument("--rank-part", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    plan = QUICK if chosen.quick else FULL
+    if chosen.rank_part:
+        rank_part(plan)
+        return 0
+    if chosen.quick and not chosen.out:
+        parser.error("--quick needs --out FOLDER: its numbers are not for the book")
+    try:
+        home = root() / "book" / "reference"
+        page = (home / "benchmark.md").read_text("utf-8")
+        publish(run(plan, chosen.quick), page, chosen.out or home)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"Wrote benchmark.md, benchmark.json and benchmark.png to {chosen.out or 'book/reference'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

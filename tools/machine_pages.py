@@ -1,0 +1,315 @@
+"""The pages of `book/machines/`, made from `data/machines.yml`: python -m tools.machine_pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from scaleup import machines
+from scaleup.machines import FIELDS, Fact, Field, Machine, Pitfall, Source
+from scaleup.paths import root
+
+GENERATED = (
+    "% Generated from data/machines.yml by `python -m tools.machine_pages`: edit the data, not this page."
+)
+GROUPS = {
+    "identity": "What it is",
+    "hardware": "Hardware",
+    "queues": "Account",
+    "files": "Files",
+    "cost": "Billing",
+    "access": "Access and software",
+    "job": "Settings of a job",
+}
+CODE = {field.name for field in FIELDS if field.group == "job"} | {"account_example", "account_pattern"}
+ELSEWHERE = {"partitions", "binding_masks"}  # they have tables of their own
+CHECK = """\
+Limits and queues change. Before you rely on a number, compare it with what the machine says: `sinfo` lists
+partitions and nodes, `scontrol show partition` their limits, `sacctmgr show qos` those of each QOS."""
+KINDS = """\
+*Official* is the site's or EuroHPC's own page. *Course* is training material. *User* is what one project or
+consortium published, mostly about its own use; it may not hold for yours, and **user only** marks what nobody
+else confirms. *Press* is a news article. *Derived* is arithmetic of this course. Unknown means that no source
+read gives the value."""
+DEVICES = {
+    "nodes": "nodes",
+    "devices_per_node": "devices per node",
+    "device": "device",
+    "memory_gb": "GB per device",
+    "peak_bf16_tflops": "peak TFLOP/s per device",
+}
+NODES = {
+    "memory_bandwidth_gb_s": "memory GB/s per device",
+    "network_gb_s_per_node": "network GB/s per node",
+    "cores_per_node": "cores per node",
+    "cores_per_device": "cores per device",
+    "architecture": "architecture",
+}
+SOFTWARE = {
+    "accelerator_stack": "software of the device",
+    "container": "containers",
+    "internet_on_compute": "internet on compute nodes",
+    "local_storage": "storage on the node",
+}
+
+
+def plain(text: object) -> str:
+    """Text that Markdown shows as it is, also in a table's cell."""
+    return re.sub(r"([\\`*_{}\[\]<>$|~^])", r"\\\1", str(text))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; cells are Markdown already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+def shown(value: object, in_code: bool = False) -> str:
+    """A value as the cell of a table: null is "unknown", an empty list or mapping is "none"."""
+    style = code if in_code else plain
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{name}={setting}" for name, setting in value.items()]
+    if isinstance(value, list):
+        return ", ".join(style(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else style(value)
+
+
+def mark(sources: Sequence[Source]) -> str:
+    """Footnotes of the sources, and whether users alone say so."""
+    alone = " user only" if sources and {source.kind for source in sources} == {"user"} else ""
+    return " ".join(f"[^{source.key}]" for source in sources) + alone
+
+
+def meaning(field: Field) -> str:
+    return field.meaning + (f" ({field.unit})" if field.unit else "")
+
+
+def fact_table(machine: Machine, group: str) -> str:
+    rows = []
+    for field in FIELDS:
+        if field.group == group and field.name not in ELSEWHERE:
+            fact = machine[field.name]
+            cells = [meaning(field), shown(fact.value, field.name in CODE), fact.date, mark(fact.sources)]
+            rows.append([*cells, plain(fact.note)])
+    return table(["fact", "value", "as of", "source", "note"], rows)
+
+
+def partition_table(fact: Fact) -> str:
+    rows = [
+        [
+            code(entry["partition"]),
+            code(entry["qos"]) if entry["qos"] else "none to give",
+            shown(entry["hours"]),
+            shown(entry["nodes"]),
+            plain(entry.get("note", "")),
+        ]
+        for entry in fact.value
+    ]
+    said = f"As of {fact.date} {mark(fact.sources)}" + (f": {plain(fact.note)}." if fact.note else ".")
+    header = ["partition", "QOS", "most hours of a job", "most nodes of a job", "note"]
+    return f"{said}\n\n{table(header, rows)}"
+
+
+def cores(mask: str) -> list[int]:
+    """The numbers of the cores that a hexadecimal mask names."""
+    bits = int(mask, 16)
+    return [core for core in range(bits.bit_length()) if bits >> core & 1]
+
+
+def core_section(fact: Fact) -> str:
+    if fact.value is None:
+        return ""
+    rows = [
+        [str(device), f"{min(cores(mask))} to {max(cores(mask))}", code(mask)]
+        for device, mask in enumerate(fact.value)
+    ]
+    return (
+        f"\n## Which cores belong to which device\n\nA mask has one bit per core, core 0 last. "
+        f"As of {fact.date} {mark(fact.sources)}.\n\n{table(['device number', 'cores', 'mask'], rows)}\n"
+    )
+
+
+def device_hour(machine: Machine) -> str:
+    """What a device's share of a node-hour costs, or "unknown"."""
+    whole = machine["node_hour_cost"].value
+    return "unknown" if whole is None else f"{whole / machine['devices_per_node'].value:g}"
+
+
+def cost_section(machine: Machine) -> str:
+    whole, unit = machine["node_hour_cost"], plain(machine["billing_unit"])
+    if whole.value is None:
+        return "What an hour costs is unknown: no source read gives it. Ask before you plan."
+    devices = machine["devices_per_node"].value
+    return (
+        f"The unit is the {unit}.\n\n"
+        f"- One node for one hour costs {whole}.\n"
+        f"- A node has {devices} devices, so a device's share of that hour is {whole} / {devices} = "
+        f"{device_hour(machine)}. Whether you can buy a share depends on the rule above.\n"
+        f"- Four nodes for a day cost 4 × 24 × {whole} = {4 * 24 * whole.value:g}."
+    )
+
+
+def pitfall_list(found: Iterable[Pitfall]) -> str:
+    return "\n".join(f"- **{plain(p.title)}.** {plain(p.text)} {mark(p.sources)}" for p in found)
+
+
+def job_section(name: str) -> str:
+    """The section with the machine's job script; empty as long as the course has no `scaleup.machines.job`."""
+    try:
+        from scaleup.machines.job import example
+    except ModuleNotFoundError:
+        return ""
+    return f"\n## A job script\n\n```bash\n{example(name).rstrip()}\n```\n"
+
+
+def every_source(machine: Machine, found: Iterable[Pitfall]) -> dict[str, Source]:
+    cited = [*machine.values(), *found]
+    return {source.key: source for place in cited for source in place.sources}
+
+
+def days(machine: Machine) -> list[str]:
+    """The days of all sources of a machine's facts, in order."""
+    return sorted(source.date for fact in machine.values() for source in fact.sources)
+
+
+def machine_page(name: str) -> str:
+    """The page of one machine that takes jobs."""
+    machine, found = machines.machine(name), machines.pitfalls(name)
+    sources = every_source(machine, found)
+    first, *_, last = days(machine)
+    parts = [
+        f"{GENERATED}\n\n# {plain(machine['name'])}\n",
+        f"{plain(machine['name'])} is a EuroHPC machine at {plain(machine['site'])}, "
+        f"{plain(machine['country'])}: {shown(machine['nodes'].value)} nodes with "
+        f"{machine['devices_per_node']} devices each.\nA device is {plain(machine['device'])}. "
+        f"The machine is {plain(machine['status'])}.\n"
+        f"Its sources were written or read between {first} and {last}; nothing here was run on it.\n",
+        f"{CHECK}\n\n{KINDS}\n",
+    ]
+    for group, title in GROUPS.items():
+        if group == "queues":
+            parts.append(f"## Queues\n\n{partition_table(machine['partitions'])}\n")
+        parts.append(f"## {title}\n\n{fact_table(machine, group)}\n")
+        if group == "hardware":
+            parts.append(core_section(machine["binding_masks"]).strip("\n") + "\n")
+        if group == "cost":
+            parts.append(f"## What an hour costs\n\n{cost_section(machine)}\n")
+    here, all_over = [p for p in found if p.machines], [p for p in found if not p.machines]
+    parts.append(f"## What goes wrong here\n\n{pitfall_list(here)}\n")
+    parts.append(f"## What goes wrong on every machine\n\n{pitfall_list(all_over)}\n")
+    parts.append(job_section(name).strip("\n") + "\n")
+    notes = [f"[^{s.key}]: {plain(s.title)}. {s.date}, {s.kind}." for s in sources.values()]
+    parts.append("\n".join(notes) + "\n")
+    return "\n".join(part for part in parts if part.strip())
+
+
+def link(name: str, machine: Machine) -> str:
+    return f"[{plain(machine['name'])}]({name}.md)"
+
+
+def comparison(known: dict[str, Machine], columns: dict[str, str]) -> str:
+    """One table of a machine a row; columns are {field: header}."""
+    rows = [[link(n, m), *(shown(m[field].value) for field in columns)] for n, m in known.items()]
+    return table(["machine", *columns.values()], rows)
+
+
+def queue_table(known: dict[str, Machine]) -> str:
+    rows = []
+    for name, machine in known.items():
+        first = machine["partitions"].value[0]
+        cost = [shown(machine["node_hour_cost"].value), device_hour(machine)]
+        limits = [code(first["partition"]), shown(first["hours"]), shown(first["nodes"])]
+        rows.append([link(name, machine), *limits, *cost, plain(machine["billing_unit"])])
+    header = ["machine", "partition", "most hours", "most nodes", "a node-hour", "a device-hour", "unit"]
+    return table(header, rows)
+
+
+def age_table(known: dict[str, Machine]) -> str:
+    rows = []
+    for name, machine in known.items():
+        facts = [fact for fact in machine.values() if fact.value is not None]
+        alone = sum({source.kind for source in fact.sources} == {"user"} for fact in facts)
+        counts = [str(len(facts)), str(len(machine) - len(facts)), str(alone)]
+        rows.append([link(name, machine), days(machine)[0], days(machine)[-1], *counts])
+    return table(["machine", "oldest source", "newest source", "known", "unknown", "user only"], rows)
+
+
+def index_page() -> str:
+    """The comparison of all machines."""
+    running = machines.operational()
+    later = {name: machine for name, machine in machines.load().items() if name not in running}
+    announced = [
+        [plain(m["name"]), plain(m["site"]), plain(m["status"]), shown(m["device"].value), m["status"].date]
+        for m in later.values()
+    ]
+    return f"""{GENERATED}
+
+# The machines compared
+
+These are {len(running)} partitions of EuroHPC machines that train models, with what you need to choose one
+and to write a job for it. Each name leads to a page with every fact, its source and its date. Nothing here
+was run on them.
+
+{CHECK}
+
+## Devices
+
+{comparison(running, DEVICES)}
+
+A **device** is what Slurm counts as one GPU. The peak is the vendor's figure for dense bf16; for parts made
+for one machine it is the stock part's. No run reaches it.
+
+## Memory, network and cores
+
+{comparison(running, NODES)}
+
+The network's figure is for one direction, all cards of the node together. Cores are those that jobs can use.
+
+## Queues and cost
+
+{queue_table(running)}
+
+The partition is the one for a normal run on several nodes, with the most hours and nodes of one job. Sites
+count in units of their own: the columns say what one node, and a device's share of it, costs for one hour. On
+some machines only whole nodes are sold.
+
+## Software and internet
+
+{comparison(running, SOFTWARE)}
+
+## How old these facts are
+
+{age_table(running)}
+
+Known and unknown count the facts of a machine's page. **User only** counts what is known from the public
+notes of projects or consortia alone, or from a table that one person keeps.
+
+## Announced
+
+{table(["machine", "site", "status", "device", "as of"], announced)}
+"""
+
+
+def pages() -> dict[str, str]:
+    """{file name in book/machines/: text} of every generated page."""
+    return {"index.md": index_page()} | {f"{name}.md": machine_page(name) for name in machines.operational()}
+
+
+def main() -> None:
+    folder = root() / "book" / "machines"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    print(f"{len(pages())} pages in {folder.relative_to(root())}/")
+
+
+if __name__ == "__main__":
+    main()

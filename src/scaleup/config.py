@@ -34,6 +34,7 @@ class TrainConfig:
     dtype: str = "float32"
     seed: int = 1
     validate_every: int = 50
+    log_every: int = 10
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from scaleup.errors import CourseError
 from scaleup.model import GPT, GPTConfig, next_token_loss
 from scaleup.text import corpus
 from scaleup.text.windows import Windows
+from scaleup.train import join, loop
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "parity_train.py"
 MODEL = {"vocab_size": VOCAB, "layers": 1, "heads": 2, "dim": 32, "hidden": 48, "context": 32}
@@ -92,6 +93,19 @@ def test_the_metrics_file_tells_what_the_run_returned(course):
     assert [step.step for step in history] == list(range(6))
     assert [step.validation_loss is not None for step in history] == [False, False, True] * 2
     assert all(step.tokens_per_second > 0 for step in history)
+
+
+def test_losses_are_read_every_tenth_step_and_all_are_told(course, monkeypatch):
+    """Between readings nothing waits for the device; what each step lost is told all the same."""
+    read, average = [], loop.average
+    monkeypatch.setattr(loop, "average", lambda values, n: read.append(len(values) - 1) or average(values, n))
+    seldom = train.train(settings(steps=24, validate_every=15), quiet=True)
+    assert read == [1, 9, 5, 5, 4]
+    often = train.train(settings(steps=24, validate_every=15, log_every=1), quiet=True)
+    assert read[5:] == [1] * 24
+    assert losses(seldom) == losses(often)
+    rates = [step.tokens_per_second for step in seldom]
+    assert len({*rates[1:10]}) == 1 and len({*rates}) == 5
 
 
 def test_the_last_step_is_always_validated():
@@ -312,7 +326,7 @@ def free_port() -> int:
 
 def test_a_rank_whose_peer_never_comes_says_so(monkeypatch):
     patience = {"seconds": 1}
-    monkeypatch.setattr(train, "timedelta", lambda **usual: timedelta(**patience))
+    monkeypatch.setattr(join, "timedelta", lambda **usual: timedelta(**patience))
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "RANK": 0, "WORLD_SIZE": 2}
     for name, value in where.items():
         monkeypatch.setenv(name, str(value))

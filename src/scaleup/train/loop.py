@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import signal
 import sys
 import time
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from .. import measure
 from ..config import Config
 from ..errors import CourseError
 from ..files import write_whole
@@ -29,7 +27,7 @@ from ..text.windows import Windows
 from .batches import accumulation, batches
 from .join import process_group
 from .optimizer import learning_rate, make_optimizer
-from .run_folder import run_folder, serialise
+from .run_folder import append_metrics, run_folder, serialise
 from .signals import sigterm_noted
 
 
@@ -45,13 +43,16 @@ class Step:
 
 
 @torch.no_grad()
-def validate(model: nn.Module, dataset: Windows, rank: int, world_size: int, device: torch.device) -> float:
+def validation_loss(
+    model: nn.Module, dataset: Windows, rank: int, world_size: int, device: torch.device
+) -> float:
     """Mean loss over 32 windows spread over the validation text, shared out among the ranks."""
     total = torch.zeros(2, device=device)
     windows = range(0, len(dataset), max(1, len(dataset) // 32))
     for index in list(windows)[rank:32:world_size]:
         inputs, targets = (t[None].to(device) for t in dataset[index])
-        total += torch.tensor([next_token_loss(model(inputs), targets).item(), 1.0], device=device)
+        total[0] += next_token_loss(model(inputs), targets)
+        total[1] += 1
     if world_size > 1:
         dist.all_reduce(total)
     return (total[0] / total[1]).item()
@@ -60,9 +61,11 @@ def validate(model: nn.Module, dataset: Windows, rank: int, world_size: int, dev
 def train(config: Config, quiet: bool = False) -> list[Step]:
     """Train as the configuration says, on as many ranks as were started; returns one Step per optimizer step.
 
-    Rank 0 writes `.scaleup/runs/NAME/metrics.jsonl` while it trains and `model.pt` at the end, or when
-    interrupted. An earlier run of the same name is set aside, not overwritten. SIGTERM on any rank ends the
-    run on all of them after the same step, with exit status 143.
+    Losses are read after the first step, every `train.log_every` steps and where the model is validated.
+    Between two readings the processor does not wait for the device, and the rate of a Step is the mean of
+    the steps that were read together. Rank 0 writes `.scaleup/runs/NAME/metrics.jsonl` while it trains and
+    `model.pt` at the end, or when interrupted. An earlier run of the same name is set aside, not overwritten.
+    SIGTERM on any rank ends the run on all of them at the next reading, with exit status 143.
     """
     with process_group() as (rank, world_size, device), sigterm_noted() as asked:
         settings = config.train
@@ -82,39 +85,58 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16")
         tokens = settings.global_batch * config.data.seq
         history: list[Step] = []
+        unread: list[Tensor] = []  # losses that are still on the device
         folder = run_folder(config) if rank == 0 else None
         silent = quiet or rank > 0
         bar = tqdm(total=settings.steps, desc="train", unit="step", disable=silent or not sys.stderr.isatty())
+
+        def read(begun: float) -> bool:
+            """Wait for the device and note the steps since the last reading. True if a rank was asked to end."""
+            flag = unread[0].new_tensor(bool(asked))
+            *means, stop = average(torch.stack([*unread, flag]), world_size)
+            rate = tokens * len(means) / (time.perf_counter() - begun)
+            unread.clear()
+            for mean in means:
+                history.append(Step(len(history), mean, rate, learning_rate(len(history), settings)))
+            bar.set_postfix(loss=f"{means[-1]:.3f}", tokens_per_s=f"{rate:,.0f}")
+            return stop > 0
+
+        begun, written, stop = time.perf_counter(), 0, False
         try:
-            for step in range(settings.steps):
-                start = time.perf_counter()
+            for step in range(1, settings.steps + 1):
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, settings)
+                    group["lr"] = learning_rate(step - 1, settings)
                 loss = accumulate(model, stream, micro_steps, autocast, device)
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
                 optimizer.zero_grad()
-                measure.synchronize()
-                rate = tokens / (time.perf_counter() - start)
-                validation = None
-                if (step + 1) % settings.validate_every == 0 or step + 1 == settings.steps:
-                    validation = validate(bare, held_out, rank, world_size, device)
-                mean, stop = average(torch.stack([loss, loss.new_tensor(bool(asked))]), world_size)
-                history.append(Step(step, mean, rate, learning_rate(step, settings), validation))
-                if folder:
-                    with open(folder / "metrics.jsonl", "a") as file:
-                        file.write(json.dumps(dataclasses.asdict(history[-1])) + "\n")
+                unread.append(loss)
                 bar.update()
-                bar.set_postfix(loss=f"{mean:.3f}", tokens_per_s=f"{rate:,.0f}")
-                if (
-                    validation is not None and not silent and bar.disable
-                ):  # a job's log wants lines, not a bar
-                    print(f"step {step + 1}: loss {mean:.3f}, {rate:,.0f} tokens/s", flush=True)
+                validated = step % settings.validate_every == 0 or step == settings.steps
+                if not validated and step > 1 and step % settings.log_every:
+                    continue
+                stop = read(begun)
+                if validated:
+                    found = validation_loss(bare, held_out, rank, world_size, device)
+                    history[-1] = dataclasses.replace(history[-1], validation_loss=found)
+                if folder:
+                    append_metrics(folder, history[written:])
+                    written = len(history)
+                if validated and not silent and bar.disable:  # a job's log wants lines, not a bar
+                    last = history[-1]
+                    print(
+                        f"step {step}: loss {last.loss:.3f}, {last.tokens_per_second:,.0f} tokens/s",
+                        flush=True,
+                    )
                 if stop:
                     break
+                begun = time.perf_counter()
         finally:
             bar.close()
+            if unread and world_size == 1:  # interrupted; with several ranks the others are not there to ask
+                read(begun)
             if folder and history:
+                append_metrics(folder, history[written:])
                 write_whole(folder / "model.pt", serialise(bare))
         if len(history) < settings.steps:
             if world_size > 1:

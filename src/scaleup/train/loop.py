@@ -91,7 +91,7 @@ def train(config: Config, quiet: bool = False) -> list[Step]:
         bar = tqdm(total=settings.steps, desc="train", unit="step", disable=silent or not sys.stderr.isatty())
 
         def read(begun: float) -> bool:
-            """Wait for the device and note the steps since the last reading. True if a rank was asked to end."""
+            """Wait for the device, note the steps since the last reading; True if a rank was asked to end."""
             flag = unread[0].new_tensor(bool(asked))
             *means, stop = average(torch.stack([*unread, flag]), world_size)
             rate = tokens * len(means) / (time.perf_counter() - begun)

@@ -63,6 +63,7 @@ def assert_gone(run_id: str, seconds: float = 10) -> None:
 # Whole runs
 
 
+@pytest.mark.slow
 def test_lines_are_labelled_in_rank_order_and_results_come_back(capfd):
     result = ranks.run(HELLO, 2, "--steps", 3, env={"GREETING": "servus"})
     assert capfd.readouterr() == (
@@ -87,6 +88,7 @@ def test_lines_are_labelled_in_rank_order_and_results_come_back(capfd):
     assert_gone(run_id, seconds=0)
 
 
+@pytest.mark.slow
 def test_one_traceback_of_the_rank_that_failed_first(capfd, monkeypatch):
     monkeypatch.chdir(PROGRAMS)
     with pytest.raises(ranks.RanksFailed) as caught:
@@ -107,11 +109,13 @@ def test_one_traceback_of_the_rank_that_failed_first(capfd, monkeypatch):
     assert caught.value.traceback.endswith("and 4 were expected")
 
 
+@pytest.mark.slow
 def test_a_rank_that_leaves_without_a_traceback_is_named_by_its_exit_code():
     with pytest.raises(ranks.RanksFailed, match="^Rank 1 left with exit code 3 and no traceback.$"):
         ranks.run(FAIL, 2, "exit", quiet=True)
 
 
+@pytest.mark.slow
 def test_time_out_names_the_likely_mistake_and_leaves_nothing(tmp_path, capfd):
     seen: list[int] = []
 
@@ -131,6 +135,7 @@ def test_time_out_names_the_likely_mistake_and_leaves_nothing(tmp_path, capfd):
     assert capfd.readouterr().out == "[rank 0] waiting\n[rank 1] waiting\n"
 
 
+@pytest.mark.slow
 def test_interrupting_a_script_leaves_nothing(tmp_path):
     script = f"from scaleup import ranks; ranks.run({WAIT!r}, 2, {str(tmp_path)!r})"
     with subprocess.Popen(
@@ -167,6 +172,7 @@ def test_results_must_be_json(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_guard_is_light():
     """A guard must start fast: neither it nor the package imports PyTorch."""
     code = (
@@ -175,6 +181,7 @@ def test_a_guard_is_light():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
+@pytest.mark.slow
 def test_sweep_also_ends_what_ignores_sigterm():
     stubborn = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print(flush=True); time.sleep(600)"
     run_id = f"test-{os.getpid()}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from scaleup import machines
-from scaleup.machines import FIELDS, Fact, Field, Machine, Pitfall, Source
+from scaleup.machines import FIELDS, Fact, Field, Machine, Pitfall, Source, job
 from scaleup.paths import root
 
 GENERATED = (
@@ -162,12 +162,7 @@ def pitfall_list(found: Iterable[Pitfall]) -> str:
 
 
 def job_section(name: str) -> str:
-    """The section with the machine's job script; empty as long as the course has no `scaleup.machines.job`."""
-    try:
-        from scaleup.machines.job import example
-    except ModuleNotFoundError:
-        return ""
-    return f"\n## A job script\n\n```bash\n{example(name).rstrip()}\n```\n"
+    return f"\n## A job script\n\n```bash\n{job.example(name).rstrip()}\n```\n"
 
 
 def every_source(machine: Machine, found: Iterable[Pitfall]) -> dict[str, Source]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """All of `content` or nothing, also when the writing is interrupted. Makes the folder if it is missing."""
+    """All of `content` or nothing, even if the writing is interrupted. A missing folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:

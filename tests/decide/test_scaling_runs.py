@@ -1,4 +1,4 @@
-"""The scaling_runs really trains, goes on where it stopped, and its stored runs give the law of the lesson."""
+"""The sweep really trains, goes on where it stopped, and its stored runs give the law of the lesson."""
 
 import json
 import math

@@ -90,7 +90,7 @@ def test_the_fields_are_unique_and_stand_group_by_group():
 def test_a_source_has_a_title_a_kind_and_a_day_that_is_past_and_is_used(key):
     source = CONTENT["sources"][key]
     assert set(source) == {"title", "date", "kind"} and source["title"].strip()
-    assert source["kind"] in machines.KINDS
+    assert source["kind"] in table.KINDS
     assert type(source["date"]) is datetime.date
     assert datetime.date(2020, 1, 1) < source["date"] <= datetime.date.today()
     facts = [fact for fields in CONTENT["machines"].values() for fact in fields.values()]

@@ -5,14 +5,13 @@ import math
 import os
 import time
 
-import psutil
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaleup import measure
-from scaleup.measure import Timings
+from scaleup.measure import Timings, rates
 from scaleup.model import GPT, GPTConfig, next_token_loss
 
 # FLOPs
@@ -110,7 +109,7 @@ def test_repeat_measures_seconds():
 
 
 def test_peak_and_bandwidth_count_the_best_run(monkeypatch):
-    monkeypatch.setattr(measure, "repeat", lambda function, repeats, warmup: Timings((4.0, 2.0)))
+    monkeypatch.setattr(rates, "repeat", lambda function, repeats, warmup: Timings((4.0, 2.0)))
     assert measure.matmul_peak(size=10) == 2 * 1000 / 2
     assert measure.copy_bandwidth(size_mb=1) == 2 * 2**20 / 2
 
@@ -120,13 +119,6 @@ def test_no_program_exceeds_the_measured_peak_by_far():
     x = torch.randn(512, 512)
     reached = 2 * 512**3 / measure.repeat(lambda: x @ x, repeats=5, warmup=1).median
     assert 1e8 < reached < 2 * peak
-
-
-def test_peak_memory_is_in_bytes_and_never_below_what_is_in_use():
-    held = torch.ones(30_000_000)  # 120 MB
-    in_use = psutil.Process().memory_info().rss
-    assert held.nbytes < in_use <= measure.peak_memory() * 1.01
-    assert measure.peak_memory() < psutil.virtual_memory().total + psutil.swap_memory().total
 
 
 # Operators

@@ -258,7 +258,7 @@ def test_an_empty_table_is_refused_in_a_sentence(tmp_path):
 
 
 def test_the_page_is_in_step_with_the_rows_and_the_numbers():
-    """If this fails, run `python -m scaleup.plan.evidence.validate`, after a change of the formulas with --fit."""
+    """If not, run `python -m scaleup.plan.evidence.validate`, after a change of the formulas with --fit."""
     left_out = json.loads((root() / validate.LEFT_OUT).read_text())
     made = validate.page(read_table(root() / validate.RUNS), left_out)
     assert made == (root() / validate.PAGE).read_text(encoding="utf-8")

@@ -202,7 +202,7 @@ def test_the_comparison_has_a_row_for_each_machine_in_each_table():
 def test_each_table_has_a_header_and_rows_of_its_width(page):
     tables = re.findall(r"(?:^\|.*\|\n)+", before_script(MADE[page]), re.M)
     assert len(tables) >= 6
-    for lines in (table.splitlines() for table in tables):
+    for lines in (found.splitlines() for found in tables):
         assert re.fullmatch(r"\|( --- \|)+", lines[1])
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
         assert all(cell.strip() for cell in lines[0].strip("|").split("|")), "a column without a name"

@@ -1,4 +1,7 @@
-"""Real supercomputers as data: `facts` with source and date, the `table` of machines, `job` scripts for them."""
+"""Real supercomputers as data: `facts` with their sources, the `table` of machines, `job` scripts for them.
+
+This computer is in `scaleup.computer`; what pretends to be a supercomputer is in `scaleup.practice`.
+"""
 
 from .facts import Fact, Source
 from .table import FIELDS, Field, Machine, Pitfall, load, machine, operational, pitfalls, taught

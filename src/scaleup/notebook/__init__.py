@@ -1,1 +1,4 @@
-"""What a lesson shows: `predict` before a measurement, `plots` of it. No part of the course's code imports it."""
+"""What a lesson shows: `predict` before a measurement, `plots` of it.
+
+Lessons import it, and the course's own code does not.
+"""

@@ -1,1 +1,1 @@
-"""From text to tokens: `corpus` makes shards once, `windows` cuts them into samples. Imports paths and files only."""
+"""From text to tokens: `corpus` makes token shards once, `windows` cuts them into samples."""

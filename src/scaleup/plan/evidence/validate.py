@@ -1,4 +1,4 @@
-"""The planner against published runs: `python -m scaleup.plan.evidence.validate` writes the page that shows it.
+"""The planner against published runs: `python -m scaleup.plan.evidence.validate` writes the page.
 
 With `--fit` it first fits all numbers again, and once more without each source, which takes minutes.
 """

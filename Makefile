@@ -9,10 +9,11 @@ TORCH_SOURCE := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu,)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 LAB_READY := .venv/.lab-ready
 DEV_READY := .venv/.dev-ready
+FAST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2
 NOTEBOOKS := notebooks exercises/solutions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint book bench outputs clean
+.PHONY: help setup lab check test lint book bench outputs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +22,9 @@ setup: $(LAB_READY) ## install what the lessons need into .venv/
 
 lab: $(LAB_READY) ## open JupyterLab on the first page (LAB_ARGS=--no-browser for a remote machine)
 	$(BIN)/jupyter lab $(LAB_ARGS)
+
+check: $(DEV_READY) lint ## while working: every test that starts no process, on both cores
+	$(FAST) $(PYTEST_ARGS)
 
 test: $(DEV_READY) lint ## run every test, then compare every notebook's outputs with nbval
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,10 +1,13 @@
 """What every test shares."""
 
+import contextlib
+import multiprocessing.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +24,62 @@ def pytest_configure():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A test that starts a process is marked slow, and `make check` leaves it out. No other test can start one.
+
+STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec", "os.spawn")
+_refused: list[list[str]] = []  # what the innermost `no_processes` refused; empty where processes may start
+
+
+class ProcessStarted(Exception):
+    """A test that is not marked slow started a process."""
+
+
+def _watch(event: str, arguments: tuple) -> None:
+    if _refused and event in STARTS:
+        said = f"{event} {arguments[1] if len(arguments) > 1 else ''}"[:200]
+        _refused[-1].append(said)
+        raise ProcessStarted(f"{said}: mark this test slow, or do without the process")
+
+
+def _announced(path, words, descriptors, start=multiprocessing.util.spawnv_passfds):
+    sys.audit("subprocess.Popen", path, words, None, None)  # Python itself announces the other ways only
+    return start(path, words, descriptors)
+
+
+sys.addaudithook(_watch)
+multiprocessing.util.spawnv_passfds = _announced
+
+
+@contextlib.contextmanager
+def no_processes() -> Iterator[list[str]]:
+    """Within it, each start of a process raises ProcessStarted; yields the starts that were refused."""
+    refused: list[str] = []
+    _refused.append(refused)
+    try:
+        yield refused
+    finally:
+        _refused.pop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    with contextlib.ExitStack() as stack:
+        if not item.get_closest_marker("slow"):
+            item.refused = stack.enter_context(no_processes())
+        yield
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With SCALEUP_NO_SKIP=1, as in continuous integration, a skipped test fails with its own reason."""
+    """A fast test fails if it wanted a process, even where the code under test caught the refusal.
+
+    With SCALEUP_NO_SKIP=1, as in continuous integration, a skipped test fails with its own reason.
+    """
     outcome = yield
     report = outcome.get_result()
+    if refused := getattr(item, "refused", []):
+        report.outcome = "failed"
+        report.longrepr = f"this test is not marked slow and starts a process: {'; '.join(refused)}"
     if report.skipped and os.environ.get("SCALEUP_NO_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but SCALEUP_NO_SKIP is set: {report.longrepr[2]}"

@@ -63,6 +63,7 @@ def test_nothing_is_missing_here(report):
     assert not [finding for finding in report if finding.detail.startswith("could not be checked")]
 
 
+@pytest.mark.slow
 def test_what_is_not_ok_says_what_to_do(report):
     assert all(bool(finding.todo) == (finding.status != "ok") for finding in report)
 

@@ -242,6 +242,7 @@ def test_files_in_the_folder_of_the_lesson_belong_to_it(course, capsys):
     assert [path.read_text() for path in kept] == ["ranks = 7\n"]
 
 
+@pytest.mark.slow
 def test_the_module_derives_from_a_shell(course):
     Path("small.ipynb").unlink()
     done = subprocess.run(
@@ -477,6 +478,7 @@ def test_the_time_limit_gives_an_older_alarm_back(course, capsys):
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["main thread", "other thread"])
 def test_the_time_limit_waits_while_the_course_ends_processes(course, where):
     """A second alarm inside `cleanup.sweep` would leave ranks behind."""
@@ -567,6 +569,7 @@ def test_a_result_that_cannot_be_saved_is_still_told(course, capsys, monkeypatch
     assert said[1] == "✓ small/average: the average of two ranks is right"
 
 
+@pytest.mark.slow
 def test_concurrent_kernels_lose_no_attempt(course):
     text = (
         "from scaleup.exercises import check\nfor _ in range(15): check('small/layout', {'tp': 1, 'dp': 1})"
@@ -596,6 +599,7 @@ def write_answers(*pairs):
     Path("small.ipynb").write_text(text, "utf-8")
 
 
+@pytest.mark.slow
 def test_check_lesson_on_the_starter_and_on_a_half_done_notebook(course, capsys):
     assert exercises.check_lesson("small") == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -623,6 +627,7 @@ def test_check_lesson_on_the_starter_and_on_a_half_done_notebook(course, capsys)
     assert Path("small.ipynb").read_bytes() == changed != before  # running it does not write it
 
 
+@pytest.mark.slow
 def test_check_lesson_of_all_changed_lessons_when_solved(course, capsys):
     assert exercises.check_lesson() == 1
     assert "No exercise has been changed yet" in capsys.readouterr().out
@@ -636,6 +641,7 @@ def test_check_lesson_of_all_changed_lessons_when_solved(course, capsys):
     assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["✓"] * 4
 
 
+@pytest.mark.slow
 def test_a_notebook_that_never_ends_is_cut(course):
     cells = [new_code_cell("1"), new_code_cell("while True: pass"), new_code_cell("2")]
     nbformat.write(new_notebook(cells=cells), "endless.ipynb")
@@ -699,11 +705,13 @@ LESSONS = [
 ]
 every_lesson = pytest.mark.parametrize("lesson", LESSONS)
 needs_slurm = pytest.mark.skipif(not slurm.available(), reason=slurm.missing_sentence())
+STARTING = ("3-many-devices/", "4-on-the-machine/")  # checks of these parts start ranks, Slurm or a shell
 
 
 def runnable(lesson: str, *values, **options):
-    """A case that runs a lesson's exercises, skipped where it needs Slurm and there is none."""
-    marks = [needs_slurm] if lesson.startswith("4-on-the-machine/") else []
+    """A case that runs a lesson's exercises: slow if they start processes, skipped if Slurm is missing."""
+    marks = [pytest.mark.slow] if lesson.startswith(STARTING) else []
+    marks += [needs_slurm] if lesson.startswith("4-on-the-machine/") else []
     return pytest.param(lesson, *values, marks=marks, **options)
 
 
@@ -744,6 +752,7 @@ def test_every_starter_is_in_step_with_its_source(real):
         assert starters.starter_of(source).read_bytes() == derive(source).encode(), source.name
 
 
+@pytest.mark.slow
 @every_lesson_that_runs
 def test_the_solution_passes_every_check(real, lesson):
     lines = printed(execute(starters.solution_of(lesson), 300))
@@ -753,6 +762,7 @@ def test_the_solution_passes_every_check(real, lesson):
     assert passed == {f"{short}/{name}" for name in load_checks(lesson).exercises}
 
 
+@pytest.mark.slow
 @every_lesson_that_runs
 def test_the_untouched_starter_is_told_not_yet(real, lesson):
     lines = printed(execute(starters.starter_of(starters.solution_of(lesson)), 300))

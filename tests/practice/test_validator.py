@@ -21,18 +21,13 @@ from scaleup.practice import request as requests
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator
 
-try:
-    SLURM = slurm.obtain()
-except CourseError:
-    SLURM = None
-needs_slurm = pytest.mark.skipif(SLURM is None, reason=slurm.missing_sentence())
-MODES = [
-    pytest.param("namespaces", marks=needs_slurm),
-    pytest.param(
-        "plain",
-        marks=pytest.mark.skipif(not SLURM or not SLURM.munged, reason="munge is not on this machine"),
-    ),
-]
+slurm_here = pytest.mark.skipif(not slurm.available(), reason=slurm.missing_sentence())
+
+
+def needs_slurm(test):
+    return pytest.mark.slow(slurm_here(test))
+
+
 ALL = machines.load()
 RUNNING = [name for name, facts in ALL.items() if str(facts["status"]).startswith("operational")]
 CONFIGURATION = root() / "data" / "first-run.toml"
@@ -494,10 +489,13 @@ def alive(process: psutil.Process) -> bool:
 def mode_or_skip(mode: str) -> str | None:
     if mode == "namespaces" and not cluster.namespace_words():
         pytest.skip("this system lets its users make no namespaces")
+    if mode == "plain" and not slurm.obtain().munged:
+        pytest.skip("munge is not on this machine")
     return mode if mode == "plain" else None
 
 
-@pytest.mark.parametrize("mode", MODES)
+@needs_slurm
+@pytest.mark.parametrize("mode", ("namespaces", "plain"))
 def test_nothing_is_left_after_the_block(mode, tmp_path):
     path = tmp_path / "job.sh"
     path.write_text(script("vega-gpu"))
@@ -528,7 +526,8 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("mode", MODES)
+@needs_slurm
+@pytest.mark.parametrize("mode", ("namespaces", "plain"))
 def test_nothing_is_left_when_the_owner_is_killed(mode):
     words = [sys.executable, "-c", CHILD, mode_or_skip(mode) or ""]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=root()) as owner:
@@ -543,7 +542,8 @@ def test_nothing_is_left_when_the_owner_is_killed(mode):
     assert not [process for process in started if alive(process)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@needs_slurm
+@pytest.mark.parametrize("mode", ("namespaces", "plain"))
 def test_two_at_once_do_not_meet(mode, tmp_path):
     mode = mode_or_skip(mode)
     path = tmp_path / "job.sh"

@@ -23,9 +23,11 @@ for the two usual kinds of answer. All three register an exercise with `register
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import CourseError
@@ -36,10 +38,11 @@ Sentence = str | Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Says:
-    """An example together with the whole sentence that it gets."""
+    """An example together with the whole sentence that it gets, or with what fills the gaps of its slip's."""
 
     answer: Any
-    sentence: str
+    sentence: str = ""
+    gaps: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,15 @@ class Slip:
 
 
 def slip(test: Callable[[Any], bool], sentence: Sentence, *examples: Any) -> Slip:
-    """A row of a table. Where `sentence` is a function of what was seen, each example is `says(answer, text)`."""
+    """A row of a table.
+
+    Where `sentence` is a function of what was seen, each example is `says(answer, text)`. Where it has gaps,
+    such as "it takes {minutes:g} minutes", an example is `says(answer, minutes=15)`, and the gap is filled
+    with what was seen's attribute of that name.
+    """
+    if isinstance(sentence, str) and any(isinstance(each, Says) and each.gaps for each in examples):
+        examples = tuple(Says(each.answer, sentence.format(**each.gaps)) for each in examples)
+        return Slip(test, lambda seen: sentence.format_map(_Attributes(seen)), examples)
     text = sentence if isinstance(sentence, str) else sentence.__doc__ or "a sentence made from the answer"
     if not examples:
         raise CourseError(f"The slip '{text}' has no example. Add an answer that must get this sentence.")
@@ -61,9 +72,19 @@ def slip(test: Callable[[Any], bool], sentence: Sentence, *examples: Any) -> Sli
     return Slip(test, sentence, examples)
 
 
-def says(answer: Any, sentence: str) -> Says:
-    """An example, and the exact sentence that it must get."""
-    return Says(answer, sentence)
+class _Attributes:
+    """What was seen, as a mapping of its attributes."""
+
+    def __init__(self, seen: Any) -> None:
+        self.seen = seen
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self.seen, name)
+
+
+def says(answer: Any, sentence: str = "", /, **gaps: Any) -> Says:
+    """An example, and the exact sentence that it must get, or what fills the gaps of its slip's sentence."""
+    return Says(answer, sentence, gaps)
 
 
 def rules(
@@ -79,11 +100,12 @@ def rules(
     limit: float = LIMIT,
     file: bool = False,
 ) -> None:
-    """Registers exercise `name`: the first of `slips` that holds for `see(answer)` is told, else it is `done`.
+    """Registers exercise `name`: the first of `slips` that holds for `see(answer)` is told, else `done`.
 
-    `see` may raise `NotYet` for an answer that it cannot look at; such answers stand in `also`. With `needs`
-    the answer has to be a function of that name. `example` turns what is written as an example into an
-    answer, such as `code` for source text. `limit` (seconds) and `file` are those of `exercise`.
+    `see` may raise `NotYet` for an answer that it cannot look at; such answers stand in `also`. It may also
+    yield what it saw, and is closed after the table was read: tests can look further meanwhile. With
+    `needs` the answer has to be a function of that name. `example` turns what is written as an example
+    into an answer, such as `code` for source text. `limit` (seconds) and `file` are those of `exercise`.
     """
     table = tuple(slips)
 
@@ -92,6 +114,14 @@ def rules(
         if needs:
             needs_function(answer, needs)
         seen = see(answer)
+        if not inspect.isgenerator(seen):
+            return verdict(seen)
+        try:
+            return verdict(next(seen))
+        finally:
+            seen.close()
+
+    def verdict(seen: Any) -> str:
         for row in table:
             if row.test(seen):
                 raise NotYet(row.sentence if isinstance(row.sentence, str) else row.sentence(seen))
@@ -173,7 +203,7 @@ def formula(
     within: float = 1e-2,
     also: Sequence[Says] = (),
 ) -> None:
-    """The answer is a function with `signature`; it is compared with the expression `right` on each row of `on`.
+    """The answer is a function with `signature`, compared with the expression `right` on each row of `on`.
 
     `slips` are {wrong expression: sentence}; an answer that gives what one of them gives wherever it differs
     from `right` has made that slip. `math`'s names can be used in expressions. `otherwise` makes a sentence

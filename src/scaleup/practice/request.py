@@ -78,6 +78,8 @@ def request(text: str, extra: Iterable[str] = ()) -> Request:
         return first_number(options.get(name))
 
     nodes, every = number("nodes"), number("ntasks")
+    if nodes is None and 1 in (every, last_number(options.get("gpus", ""))):
+        nodes = 1  # one task, or one device, is on one node
     tasks = number("ntasks-per-node")
     if tasks is None:
         tasks = 1 if every is None else math.ceil(every / nodes) if nodes else None

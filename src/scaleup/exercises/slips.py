@@ -27,7 +27,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from ..errors import CourseError
@@ -42,7 +41,7 @@ class Says:
 
     answer: Any
     sentence: str = ""
-    gaps: Mapping[str, Any] = MappingProxyType({})
+    gaps: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

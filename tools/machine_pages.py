@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from scaleup import machines
 from scaleup.machines import FIELDS, Fact, Field, Machine, Pitfall, Source, job
 from scaleup.paths import root
+from scaleup.words import markdown_table
 
 GENERATED = (
     "% Generated from data/machines.yml by `python -m tools.machine_pages`: edit the data, not this page."
@@ -58,12 +59,6 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>$|~^])", r"\\\1", str(text))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; cells are Markdown already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def code(text: object) -> str:
     return f"`{text}`"
 
@@ -99,7 +94,7 @@ def fact_table(machine: Machine, group: str) -> str:
             fact = machine[field.name]
             cells = [meaning(field), shown(fact.value, field.name in CODE), fact.date, mark(fact.sources)]
             rows.append([*cells, plain(fact.note)])
-    return table(["fact", "value", "as of", "source", "note"], rows)
+    return markdown_table(["fact", "value", "as of", "source", "note"], rows)
 
 
 def partition_table(fact: Fact) -> str:
@@ -115,7 +110,7 @@ def partition_table(fact: Fact) -> str:
     ]
     said = f"As of {fact.date} {mark(fact.sources)}" + (f": {plain(fact.note)}." if fact.note else ".")
     header = ["partition", "QOS", "most hours of a job", "most nodes of a job", "note"]
-    return f"{said}\n\n{table(header, rows)}"
+    return f"{said}\n\n{markdown_table(header, rows)}"
 
 
 def cores(mask: str) -> list[int]:
@@ -131,9 +126,10 @@ def core_section(fact: Fact) -> str:
         [str(device), f"{min(cores(mask))} to {max(cores(mask))}", code(mask)]
         for device, mask in enumerate(fact.value)
     ]
+    table = markdown_table(["device number", "cores", "mask"], rows)
     return (
         f"\n## Which cores belong to which device\n\nA mask has one bit per core, core 0 last. "
-        f"As of {fact.date} {mark(fact.sources)}.\n\n{table(['device number', 'cores', 'mask'], rows)}\n"
+        f"As of {fact.date} {mark(fact.sources)}.\n\n{table}\n"
     )
 
 
@@ -213,7 +209,7 @@ def link(name: str, machine: Machine) -> str:
 def comparison(known: dict[str, Machine], columns: dict[str, str]) -> str:
     """One table of a machine a row; columns are {field: header}."""
     rows = [[link(n, m), *(shown(m[field].value) for field in columns)] for n, m in known.items()]
-    return table(["machine", *columns.values()], rows)
+    return markdown_table(["machine", *columns.values()], rows)
 
 
 def queue_table(known: dict[str, Machine]) -> str:
@@ -224,7 +220,7 @@ def queue_table(known: dict[str, Machine]) -> str:
         limits = [code(first["partition"]), shown(first["hours"]), shown(first["nodes"])]
         rows.append([link(name, machine), *limits, *cost, plain(machine["billing_unit"])])
     header = ["machine", "partition", "most hours", "most nodes", "a node-hour", "a device-hour", "unit"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def age_table(known: dict[str, Machine]) -> str:
@@ -234,7 +230,9 @@ def age_table(known: dict[str, Machine]) -> str:
         alone = sum({source.kind for source in fact.sources} == {"user"} for fact in facts)
         counts = [str(len(facts)), str(len(machine) - len(facts)), str(alone)]
         rows.append([link(name, machine), days(machine)[0], days(machine)[-1], *counts])
-    return table(["machine", "oldest source", "newest source", "known", "unknown", "user only"], rows)
+    return markdown_table(
+        ["machine", "oldest source", "newest source", "known", "unknown", "user only"], rows
+    )
 
 
 def index_page() -> str:
@@ -289,7 +287,7 @@ notes of projects or consortia alone, or from a table that one person keeps.
 
 ## Announced
 
-{table(["machine", "site", "status", "device", "as of"], announced)}
+{markdown_table(["machine", "site", "status", "device", "as of"], announced)}
 """
 
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 
+from scaleup.notebook.execute import execute
 from scaleup.paths import root
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -23,14 +23,10 @@ def notebooks() -> list[Path]:
     return sorted(p for f in folders for p in f.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
-def execute(path: Path) -> float:
+def store(path: Path) -> float:
     """Run a notebook in a fresh kernel and store it; returns seconds. Raises CellExecutionError."""
-    notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
-    place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False, resources=place
-    ).execute()
+    notebook = execute(path, cell_limit=300)
     normalise(notebook)
     nbformat.write(notebook, path)
     return time.perf_counter() - start
@@ -82,7 +78,7 @@ def main() -> None:
         print(f"nbval compares {compared} of {total} cells with output: {compared / total:.0%}")
         return
     for path in [Path(p).resolve() for p in sys.argv[1:]] or notebooks():
-        print(f"{path.relative_to(root())}: {execute(path):.0f} s", flush=True)
+        print(f"{path.relative_to(root())}: {store(path):.0f} s", flush=True)
     from scaleup.exercises import starters
 
     starters.derive_all()

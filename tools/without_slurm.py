@@ -3,7 +3,7 @@
 import os
 import sys
 
-from scaleup.practice.slurm import available, missing_sentence
+from scaleup.computer.slurm import available, missing_sentence
 
 if __name__ == "__main__" and not available() and not os.environ.get("SCALEUP_NO_SKIP"):
     print(f"{missing_sentence()} The lessons of part 4 are left out.", file=sys.stderr)

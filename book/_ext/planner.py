@@ -32,11 +32,12 @@ from scaleup.plan.accelerators import BEST_SEEN
 from scaleup.plan.layout import SOFTWARE
 from scaleup.plan.memory import GIB
 from scaleup.plan.question import machine_facts
+from scaleup.words import markdown_table
 
 PYODIDE = "314.0.7"
 INTEGRITY = "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
 PARTS = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
-LEFT_OUT = {"__main__.py", "fit.py", "panel.py", "shell.py", "validate.py"}  # what a page does not call
+LEFT_OUT = {"__main__.py", "panel.py", "shell.py"}  # what a page does not call; nor does it plan/evidence
 EXAMPLES = ("llama-3.2-1b", "llama-3-8b", "llama-3-70b")
 ASKED = {"nodes": 16, "seq": 8192, "global_batch": 512, "tokens": 100e9}
 HEADER = ("machine", "model", "tokens/s per device", "MFU (best seen)", "GiB", "hours", "node-hours", "bill")
@@ -186,9 +187,7 @@ class Planner(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         if not self.arguments:
             return [nodes.raw("", form(), format="html")]
-        rows = (HEADER, ("---",) * len(HEADER), *twin_rows())
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        return self.parse_text_to_nodes("\n".join(lines))
+        return self.parse_text_to_nodes(markdown_table(HEADER, twin_rows()))
 
 
 def add_script(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:

@@ -120,9 +120,14 @@ def run(arguments: argparse.Namespace) -> int:
 
             job.main(arguments)
         case "plan":
-            from .plan import shell
+            if arguments.batch or arguments.out:
+                from .plan.evidence import predict_table
 
-            shell.main(arguments)
+                predict_table.main(arguments.batch, arguments.out)
+            else:
+                from .plan import shell
+
+                shell.main(arguments)
         case "check":
             from . import exercises
 

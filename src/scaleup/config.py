@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import tomllib
 import typing
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from .errors import CourseError
 from .model import GPTConfig
+from .words import nearest
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def build(kind: type, table: dict, where: str, prefix: str = "") -> typing.Any:
     values = {}
     for key, value in table.items():
         if key not in types:
-            near = difflib.get_close_matches(key, types, n=1)
-            hint = f"Did you mean '{prefix}{near[0]}'?" if near else f"Known keys: {', '.join(types)}."
+            near = nearest(key, types)
+            hint = f"Did you mean '{prefix}{near}'?" if near else f"Known keys: {', '.join(types)}."
             raise CourseError(f"{where}: there is no setting '{prefix}{key}'. {hint}")
         want = types[key]
         if dataclasses.is_dataclass(want) and isinstance(value, dict):

@@ -1,9 +1,14 @@
-"""Files that a reader never sees half written."""
+"""Files: read the facts of `data/`, and write so that a reader never sees half."""
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
+
+import yaml
+
+from .paths import root
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -15,3 +20,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_data(name: str) -> dict:
+    """A YAML file of `data/`, parsed once as long as its text is the same. Do not change what you get."""
+    return _parsed((root() / "data" / name).read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> dict:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

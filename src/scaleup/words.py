@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` was probably meant to be, or None where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    known = list(known)
+    begun = [name for name in known if word and name.startswith(word)]
+    near = begun or difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     return near[0] if near else None
 
 
@@ -25,7 +27,8 @@ def one_line(text: object, width: int = 300) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown; the cells are Markdown too."""
-    lines = [header, ["---"] * len(header), *rows]
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
+    """A table of Markdown; the cells are Markdown too. `numbers`: all columns but the first align right."""
+    rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
+    lines = [header, rule, *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -12,11 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scaleup.computer import doctor
+from scaleup.computer import doctor, resources, slurm, torch_probe
 from scaleup.computer.doctor import Finding
 from scaleup.errors import CourseError
 from scaleup.paths import root
-from scaleup.practice import slurm as packages
 
 PINS = root() / "constraints.txt"
 RUN = "import sys; from scaleup.computer import doctor; sys.exit(doctor.main(as_json={}))"
@@ -52,7 +51,7 @@ def by_name(report: list[Finding]) -> dict[str, Finding]:
 @pytest.fixture(scope="module")
 def report() -> list[Finding]:
     before = children()
-    found = doctor.examine()
+    found = list(doctor.findings())
     assert children() <= before, "a process was left behind"
     return found
 
@@ -116,7 +115,7 @@ def test_an_old_torch_is_missing(tmp_path):
 @pytest.mark.slow
 def test_another_torch_is_pointed_out_and_only_that(tmp_path):
     constraints = with_pin(tmp_path, "torch", "2.13.1")
-    report = by_name(doctor.examine(constraints))
+    report = by_name(list(doctor.findings(constraints)))
     wrong = report["PyTorch"]
     assert wrong.status == "look"
     assert "tested with 2.13.1" in wrong.detail
@@ -204,9 +203,9 @@ time.sleep(60)
 def test_a_failing_rank_ends_the_other_and_its_children(tmp_path):
     note = tmp_path / "child"
     ranks = [{"RANK": rank, "NOTE": str(note)} for rank in "01"]
-    ended = doctor.run_together(sys.executable, RANK_WITH_A_CHILD, ranks, seconds=30)
+    ended = torch_probe.run_together(sys.executable, RANK_WITH_A_CHILD, ranks, seconds=30)
     assert [rank.status for rank in ended] == [None, 1]
-    assert doctor.reason(ended[1]) == "rank 1 gives up"
+    assert torch_probe.reason(ended[1]) == "rank 1 gives up"
     child = int(note.read_text())
     deadline = time.monotonic() + 5
     while alive(child) and time.monotonic() < deadline:
@@ -246,7 +245,7 @@ def test_limits_of_both_generations_of_control_groups(tmp_path, table, folder):
     (tmp_path / "mount" / folder / "step").mkdir(parents=True)
     (tmp_path / "mount" / folder / "step" / "limit").write_text("max\n")
     (tmp_path / "mount" / folder / "limit").write_text("2000\n")
-    found = doctor.cgroup_limit("memory", "limit", tmp_path / "table", tmp_path / "mount")
+    found = resources.cgroup_limit("memory", "limit", tmp_path / "table", tmp_path / "mount")
     assert found == ["max", "2000"]
 
 
@@ -273,14 +272,14 @@ def test_slurm_inside_a_job(tmp_path, monkeypatch):
 
 def test_tools_that_are_not_here_are_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(packages, "find", lambda: None)
+    monkeypatch.setattr(slurm, "find", lambda: None)
     for probe in (doctor.slurm, doctor.containers, doctor.chromium):
         assert probe().status == "look" and probe().todo
 
 
 def test_slurm_that_is_unpacked_for_practice_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(packages, "find", lambda: "unpacked")
+    monkeypatch.setattr(slurm, "find", lambda: "unpacked")
     assert "scaleup practice up" in doctor.slurm().detail
 
 
@@ -305,7 +304,7 @@ def test_a_kernel_of_another_interpreter(tmp_path, monkeypatch):
 
 def test_a_free_port_can_be_bound():
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", doctor.free_port()))
+        listener.bind(("127.0.0.1", resources.free_port()))
     assert doctor.ports().status == "ok"
 
 

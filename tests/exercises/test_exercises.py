@@ -20,10 +20,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from scaleup import exercises
 from scaleup.cli import main
+from scaleup.computer import slurm
 from scaleup.errors import CourseError
-from scaleup.exercises import EMPTY, check, code, execute, judge, load_checks, starters
+from scaleup.exercises import EMPTY, check, code, judge, load_checks, run_notebook, starters
 from scaleup.exercises.starters import derive, starter_code
-from scaleup.practice import slurm
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -645,7 +645,7 @@ def test_check_lesson_of_all_changed_lessons_when_solved(course, capsys):
 def test_a_notebook_that_never_ends_is_cut(course):
     cells = [new_code_cell("1"), new_code_cell("while True: pass"), new_code_cell("2")]
     nbformat.write(new_notebook(cells=cells), "endless.ipynb")
-    notebook = execute(Path("endless.ipynb"), 1)
+    notebook = run_notebook(Path("endless.ipynb"), 1)
     assert [cell.outputs[-1].get("evalue") if cell.outputs else "" for cell in notebook.cells] == [
         None,
         "it took longer than 1 s; the rest was not run",
@@ -755,7 +755,7 @@ def test_every_starter_is_in_step_with_its_source(real):
 @pytest.mark.slow
 @every_lesson_that_runs
 def test_the_solution_passes_every_check(real, lesson):
-    lines = printed(execute(starters.solution_of(lesson), 300))
+    lines = printed(run_notebook(starters.solution_of(lesson), 300))
     short = lesson.split("/")[1]
     passed = {line[2:].partition(":")[0] for line in lines if line.startswith("✓ ")}
     assert [line for line in lines if line.startswith("✗")] == []
@@ -765,7 +765,7 @@ def test_the_solution_passes_every_check(real, lesson):
 @pytest.mark.slow
 @every_lesson_that_runs
 def test_the_untouched_starter_is_told_not_yet(real, lesson):
-    lines = printed(execute(starters.starter_of(starters.solution_of(lesson)), 300))
+    lines = printed(run_notebook(starters.starter_of(starters.solution_of(lesson)), 300))
     assert not [line for line in lines if line.startswith("✓")]
     assert all(line.startswith("✗ not yet: ") for line in lines if line.startswith("✗"))
     rows = [row for row in exercises.progress() if row.lesson == lesson]

@@ -228,7 +228,7 @@ def test_the_example_is_the_same_for_every_reader(machine, course):
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [
-        (("lumi", 1), "no machine 'lumi'.*Did you mean lumi-g"),
+        (("lumi", 1), "no machine 'lumi'.*Did you mean 'lumi-g"),
         (("daedalus", 1), "DAEDALUS takes no jobs yet .announced.*Choose a machine that runs"),
         (("lumi-g", 0), "at least 1 node, not 0. Correct --nodes"),
         (("lumi-g", 3000), "LUMI-G has 2978 nodes, not 3000"),
@@ -239,7 +239,7 @@ def test_the_example_is_the_same_for_every_reader(machine, course):
         (("lumi-g", 2, 0.05), "Give --hours at least 0.1"),
         (("lumi-g", 2, float("nan")), "Give --hours at least 0.1"),
         (("vega-gpu", 2, float("inf")), "Give --hours at least 0.1"),
-        (("lumi-g", 2, 1.0, "standard_g"), "no queue 'standard_g'. Did you mean standard-g.*queues: "),
+        (("lumi-g", 2, 1.0, "standard_g"), "no queue 'standard_g'. Did you mean 'standard-g.*queues: "),
         (("lumi-g", 2, 1.0, None, "mpirun"), "no launch 'mpirun'. Use torchrun or srun"),
     ],
 )  # fmt: skip
@@ -283,7 +283,7 @@ def test_the_command_line_prints_or_writes_and_refuses_with_2(course, capsys):
         ([*words, "--out", "my run.sh"], "my run.sh is there already"),
         ([*words, "--out", "no/folder.sh"], "no/folder.sh cannot be written"),
         ([*words[:-1], "2"], "train.global_batch=16 would fit"),
-        ([*words, "--queue", "gpus"], "Did you mean gpu?"),
+        ([*words, "--queue", "gpus"], "Did you mean 'gpu'?"),
     ]
     for wishes, sentence in wrong:
         assert main(wishes) == 2
@@ -313,7 +313,7 @@ def test_account_and_container_come_from_the_readers_file(course):
         ('[lumi-g]\naccount = "project_465000123\\n"', "Correct 'account'"),
         ("[lumi-g]\naccount = 465", "Correct 'account'"),
         ('[lumi-g]\naccounts = "project_465000123"', "Correct 'accounts'"),
-        ('[lumi]\naccount = "project_465000123"', "Did you mean lumi-g"),
+        ('[lumi]\naccount = "project_465000123"', "Did you mean 'lumi-g"),
         ('account = "project_465000123"', "'account' is under no machine"),
         ("[lumi-g", "not valid TOML"),
     ],

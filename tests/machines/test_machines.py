@@ -252,7 +252,7 @@ def test_an_unknown_machine_names_the_nearest(typed, nearest):
     with pytest.raises(CourseError) as caught:
         machines.machine(typed)
     assert f"no machine '{typed}'" in str(caught.value)
-    assert str(caught.value).endswith(f"Did you mean {nearest}?")
+    assert str(caught.value).endswith(f"Did you mean '{nearest}'?")
 
 
 @pytest.mark.parametrize("typed", ["zzzzzz", ""])

@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from scaleup import practice
+from scaleup.computer import slurm
 from scaleup.errors import CourseError
 from scaleup.machines import job
-from scaleup.practice import cluster, configuration, slurm
+from scaleup.practice import cluster, configuration
 from scaleup.ranks import cleanup
 from scaleup.text import corpus
 
@@ -80,7 +81,7 @@ def idle_nodes() -> int:
     return said.split().count("idle")
 
 
-def left_behind(plan: configuration.Layout) -> list[str]:
+def left_behind(plan: configuration.Cluster) -> list[str]:
     """Processes, mounts, interfaces and files of a cluster that should be gone."""
     place = str(plan.folder)
     found = [f"{process}" for process in cleanup.processes(cluster.mark())]
@@ -289,7 +290,7 @@ def test_killed_parts_come_back_and_nothing_is_left(home, mode):
     assert not practice.down()
 
 
-def kill(part: str, plan: configuration.Layout) -> None:
+def kill(part: str, plan: configuration.Cluster) -> None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if f"{plan.folder}/sbin/{part}" in " ".join(process.cmdline()):

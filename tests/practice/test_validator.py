@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from scaleup import machines
+from scaleup.computer import slurm
 from scaleup.errors import CourseError
 from scaleup.machines import job
 from scaleup.paths import root
-from scaleup.practice import cluster, slurm, stand_in, validator
+from scaleup.practice import cluster, stand_in, validator
 from scaleup.practice import request as requests
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator
@@ -422,7 +423,7 @@ def test_no_script_no_verdict(ask, tmp_path):
 
 
 def test_unknown_and_announced_machines_are_refused():
-    with pytest.raises(CourseError, match="Did you mean lumi-g"):
+    with pytest.raises(CourseError, match="Did you mean 'lumi-g'"):
         Validator("lumi")
     announced = [name for name, facts in ALL.items() if str(facts["status"]).startswith("announced")]
     assert announced

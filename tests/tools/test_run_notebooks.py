@@ -119,7 +119,7 @@ def test_running_a_notebook_stores_its_outputs_in_the_normal_form(course):
         new_code_cell("print(6 * 7)\nos.getcwd().endswith('1-part')", metadata={"tags": ["t"]}),
     ]
     nbformat.write(new_notebook(cells=cells, metadata={"scaleup": {"title": "A"}}), path)
-    assert 0 < run_notebooks.execute(path) < 60
+    assert 0 < run_notebooks.store(path) < 60
     stored = nbformat.read(path, as_version=4)
     assert [c.execution_count for c in stored.cells] == [1, 2]
     assert stored.cells[1].outputs[0].text == "42\n"

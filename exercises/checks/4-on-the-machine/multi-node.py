@@ -162,7 +162,7 @@ def two_nodes(path):
             if file.suffix in (".py", ".sh"):
                 shutil.copy(file, folder)
         place = rehearse(folder, path.name)
-        if cluster.layout().mode == "plain":
+        if cluster.running().mode == "plain":
             return "one torchrun on each node, one meeting (not run: in plain mode nodes have no names)"
         for call in folder.glob("call-*"):
             call.unlink()

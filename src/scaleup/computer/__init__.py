@@ -1,4 +1,4 @@
-"""This computer: what it may use (`resources`), and whether the course runs on it (`doctor`).
+"""This computer: its `resources`, its `slurm`, its PyTorch (`torch_probe`); `doctor` reports on all of it.
 
-Standard library only, so that it still reports where nothing else is installed. Everybody may import it.
+Standard library only, so that it still reports where nothing else is installed.
 """

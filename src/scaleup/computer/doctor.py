@@ -6,7 +6,6 @@ or a node whose driver hangs still gets a report.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import json
@@ -14,11 +13,8 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,10 +23,12 @@ from pathlib import Path
 
 from ..errors import CourseError
 from ..paths import root, state
+from . import slurm as slurm_files
+from . import torch_probe
+from .resources import usable_cores, usable_memory
 
 OLDEST_PYTHON = (3, 11)
 GB = 1e9
-OLDEST_TORCH = (2, 6)  # the first with the public FSDP2 that later lessons use
 COLOURS = {"ok": "32", "look": "33", "missing": "31"}
 
 
@@ -107,102 +105,7 @@ def packages(constraints: Path) -> Finding:
     return Finding("Packages", "missing" if absent else "look", "; ".join(parts), todo)
 
 
-# Processes of their own
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended. `status` is None if it had to be stopped."""
-
-    status: int | None
-    out: str
-    err: str
-
-
-def run_together(python: str, code: str, environments: list[dict[str, str]], seconds: float) -> list[Ended]:
-    """Run `code` once per environment, at the same time, and wait until all end, one fails or time is over.
-
-    Each process leads its own group and the groups are killed, so nothing stays behind. Raises OSError if
-    `python` cannot be started.
-    """
-    deadline = time.monotonic() + seconds
-    running: list[subprocess.Popen] = []
-    with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder, str(i)) for i in range(len(environments))]
-        try:
-            for log, extra in zip(logs, environments, strict=True):
-                with open(f"{log}.out", "wb") as out, open(f"{log}.err", "wb") as err:
-                    running.append(
-                        subprocess.Popen(
-                            [python, "-c", code],
-                            stdin=subprocess.DEVNULL,
-                            stdout=out,
-                            stderr=err,
-                            env={**os.environ, **extra},
-                            start_new_session=True,
-                        )
-                    )
-            while time.monotonic() < deadline:
-                statuses = [process.poll() for process in running]
-                if None not in statuses or any(statuses):
-                    break
-                time.sleep(0.02)
-            statuses = [process.poll() for process in running]
-        finally:
-            for process in running:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        texts = [
-            [Path(f"{log}{end}").read_text(errors="replace") for end in (".out", ".err")] for log in logs
-        ]
-    return [Ended(status, out, err) for status, (out, err) in zip(statuses, texts, strict=True)]
-
-
-def last_line(text: str, longest: int = 160) -> str:
-    """The last line with something on it: for Python, the error itself."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:longest] if lines else "it said nothing"
-
-
-def reason(ended: Ended) -> str:
-    """Why a process failed. A signal means that something else ended it, often a lack of memory."""
-    if ended.status is not None and ended.status < 0:
-        return f"ended by {signal.Signals(-ended.status).name}"
-    return last_line(ended.err)
-
-
-ASK_TORCH = """
-import json, time
-start = time.perf_counter()
-import torch
-print(json.dumps({"version": torch.__version__, "seconds": time.perf_counter() - start}), flush=True)
-kind, devices = "none", []
-if torch.cuda.is_available():
-    kind = "ROCm" if torch.version.hip else "CUDA"
-    found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    devices = [(device.name, device.total_memory) for device in found]
-elif torch.backends.mps.is_available():
-    kind, devices = "MPS", [("Apple GPU", torch.mps.recommended_max_memory())]
-print(json.dumps({"kind": kind, "devices": devices}))
-"""
-
-
-def ask_torch(python: str = sys.executable, seconds: float = 40) -> dict:
-    """What PyTorch says about itself: version, seconds (to import), kind, devices [(name, bytes)].
-
-    Keys that it did not get to are absent, and "error" says why.
-    """
-    [ended] = run_together(python, ASK_TORCH, [{"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}], seconds)
-    answer: dict = {}
-    for line in ended.out.splitlines():
-        if line.startswith("{"):
-            answer.update(json.loads(line))
-    if ended.status is None:
-        answer["error"] = f"no answer within {seconds:g} s"
-    elif ended.status != 0:
-        answer["error"] = reason(ended)
-    return answer
+# PyTorch, in processes of its own
 
 
 def pytorch(answer: dict, constraints: Path) -> Finding:
@@ -219,7 +122,7 @@ def pytorch(answer: dict, constraints: Path) -> Finding:
         detail = f"{installed('torch')} is installed but does not import: {answer['error']}"
         return Finding("PyTorch", "missing", detail, f"{install} --force-reinstall")
     if version.split("+")[0] != pin:
-        recent = tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_TORCH
+        recent = tuple(int(part) for part in version.split(".")[:2]) >= torch_probe.OLDEST_TORCH
         detail = f"{version} is installed; the course was tested with {pin}"
         return Finding("PyTorch", "look" if recent else "missing", detail, install)
     return Finding("PyTorch", "ok", f"{version}, imported in {answer['seconds']:.1f} s")
@@ -242,48 +145,28 @@ def accelerators(answer: dict, device_files: list[str]) -> Finding:
     return Finding("Accelerator", "ok", "none: the course runs on the CPU")
 
 
-# The limit inside is for a rank whose parent was killed: it then ends by itself.
-HELLO = """
-import datetime
-import torch
-import torch.distributed as dist
-dist.init_process_group("gloo", timeout=datetime.timedelta(minutes=2))
-number = torch.tensor([dist.get_rank() + 1.0])
-dist.all_reduce(number)
-dist.destroy_process_group()
-print(number.item())
-"""
-
-
 def two_ranks(python: str = sys.executable, seconds: float = 60) -> Finding:
     """Two processes add 1 and 2 by an all-reduce over gloo, as the lessons do; both must get 3."""
-    shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
-    }
     start = time.perf_counter()
     try:
-        ended = run_together(python, HELLO, [{**shared, "RANK": rank} for rank in "01"], seconds)
+        ended = torch_probe.add_up_on_two_ranks(python, seconds)
     except OSError as error:
         todo = "Install the packages into a fresh environment: make setup"
         return Finding("Two ranks", "missing", f"Python could not be started: {error}", todo)
     elapsed = time.perf_counter() - start
-    if all(rank.status == 0 and last_line(rank.out) == "3.0" for rank in ended):
+    if all(rank.status == 0 and torch_probe.last_line(rank.out) == "3.0" for rank in ended):
         return Finding("Two ranks", "ok", f"all-reduce over gloo, sum checked, {elapsed:.1f} s")
     failed = [rank for rank in ended if rank.status]
     if failed:
         todo = "Put PyTorch right first, then run 'scaleup doctor' again"
-        return Finding("Two ranks", "missing", f"a rank failed: {reason(failed[0])}", todo)
+        return Finding("Two ranks", "missing", f"a rank failed: {torch_probe.reason(failed[0])}", todo)
     if None in [rank.status for rank in ended]:
         todo = (
             "Look for a firewall or VPN that blocks 127.0.0.1. If the host name does not resolve, set "
             "GLOO_SOCKET_IFNAME=lo (macOS: lo0). On a login node, try inside a job"
         )
         return Finding("Two ranks", "missing", f"no sum within {seconds:g} s", todo)
-    sums = " and ".join(last_line(rank.out) for rank in ended)
+    sums = " and ".join(torch_probe.last_line(rank.out) for rank in ended)
     return Finding("Two ranks", "missing", f"the sum of 1 and 2 came out as {sums}", "Reinstall PyTorch")
 
 
@@ -310,71 +193,12 @@ def kernel() -> Finding:
     return Finding("Kernel", "missing", f"python3 is another interpreter: {program}", todo)
 
 
-def cgroup_limit(
-    controller: str,
-    file: str,
-    table: Path = Path("/proc/self/cgroup"),
-    mount: Path = Path("/sys/fs/cgroup"),
-) -> list[str]:
-    """The contents of `file` in this process's control group and all groups above it, innermost first.
-
-    Understands both generations: one tree (`0::/path`) and one tree per controller (`4:memory:/path`).
-    """
-    if not table.exists():
-        return []
-    found = []
-    for line in table.read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        tree = mount / controller if controllers else mount
-        inside = tree / path.lstrip("/")
-        for folder in [inside, *inside.parents]:
-            if folder == tree.parent:
-                break
-            if (folder / file).is_file():
-                found.append((folder / file).read_text().strip())
-    return found
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: the least of affinity, Slurm's allocation and a container's quota."""
-    try:
-        limits = [len(os.sched_getaffinity(0))]
-    except AttributeError:  # macOS has no affinity
-        limits = [os.cpu_count() or 1]
-    if given := os.environ.get("SLURM_CPUS_ON_NODE"):
-        limits.append(int(given))
-    for quota in cgroup_limit("cpu", "cpu.max"):
-        allowed, period = quota.split()
-        if allowed != "max":
-            limits.append(max(1, int(allowed) // int(period)))
-    periods = cgroup_limit("cpu", "cpu.cfs_period_us")
-    for allowed, period in zip(cgroup_limit("cpu", "cpu.cfs_quota_us"), periods, strict=False):
-        if int(allowed) > 0:
-            limits.append(max(1, int(allowed) // int(period)))
-    return min(limits)
-
-
 def cores() -> Finding:
     usable, present = usable_cores(), os.cpu_count() or 1
     detail = f"{usable} usable" if usable == present else f"{usable} usable of {present}"
     if usable >= 2:
         return Finding("Cores", "ok", detail)
     return Finding("Cores", "look", detail, "Everything runs, but ranks take turns; ask for 2 cores or more")
-
-
-def usable_memory() -> int:
-    """Bytes this process may use: the least of the machine's memory, a container's limit and Slurm's."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    limits += [int(limit) for limit in cgroup_limit("memory", "memory.max") if limit != "max"]
-    limits += map(int, cgroup_limit("memory", "memory.limit_in_bytes"))
-    per_node = int(os.environ.get("SLURM_MEM_PER_NODE") or 0)  # in MiB; 0 means the whole node
-    per_cpu = int(os.environ.get("SLURM_MEM_PER_CPU") or 0)
-    given = per_node or per_cpu * int(os.environ.get("SLURM_CPUS_ON_NODE") or 0)
-    if given:
-        limits.append(given * 2**20)
-    return min(limits)
 
 
 def memory() -> Finding:
@@ -402,13 +226,6 @@ def disk() -> Finding:
     return Finding("Disk", "ok", detail)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def ports() -> Finding:
     """A port on loopback can be opened and reached: ranks, Dask and Jupyter talk that way."""
     try:
@@ -432,14 +249,13 @@ def corpus() -> Finding:
 
 
 def slurm() -> Finding:
-    from ..practice import slurm as packages
-
     if not (shutil.which("sinfo") and shutil.which("sbatch")):
-        if packages.find():
+        if slurm_files.find():
             return Finding("Slurm", "ok", "unpacked; start it with: scaleup practice up")
         if shutil.which("apt-get"):
             return Finding("Slurm", "look", "not here", "For part 4, 'scaleup practice up' unpacks it")
-        return Finding("Slurm", "look", "not here", f"Needed for part 4 only. {packages.missing_sentence()}")
+        todo = f"Needed for part 4 only. {slurm_files.missing_sentence()}"
+        return Finding("Slurm", "look", "not here", todo)
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return Finding("Slurm", "ok", "here; not inside a job")
@@ -467,7 +283,7 @@ def chromium() -> Finding:
 def findings(constraints: Path | None = None) -> Iterator[Finding]:
     """The lines of the report, as they become known."""
     pins = functools.cache(lambda: constraints or root() / "constraints.txt")
-    answer = functools.cache(ask_torch)  # one process serves two lines
+    answer = functools.cache(torch_probe.ask_torch)  # one process serves two lines
     device_files = [str(f) for f in (*Path("/dev").glob("nvidia[0-9]"), *Path("/dev").glob("kfd"))]
     probes: dict[str, Callable[[], Finding]] = {
         "Python": python_version,
@@ -498,11 +314,6 @@ def attempt(name: str, probe: Callable[[], Finding]) -> Finding:
     except Exception as error:
         detail = f"could not be checked: {type(error).__name__}: {error}"
         return Finding(name, "look", detail, "Look into this by hand and tell the course's maintainers")
-
-
-def examine(constraints: Path | None = None) -> list[Finding]:
-    """Everything that `scaleup doctor` says, in about ten seconds. Pins come from `constraints.txt`."""
-    return list(findings(constraints))
 
 
 def as_line(finding: Finding, colour: bool = False) -> str:

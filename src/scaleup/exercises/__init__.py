@@ -34,7 +34,7 @@ from .register import (
     needs_function,
 )
 from .reset import reset
-from .run_lesson import check_lesson, execute
+from .run_lesson import check_lesson, run_notebook
 from .slips import Off, Says, Slip, close, formula, is_number, rules, says, slip, values
 
 __all__ = [
@@ -61,7 +61,7 @@ __all__ = [
     "check_lesson",
     "code",
     "edited",
-    "execute",
+    "run_notebook",
     "exercise",
     "exercise_names",
     "find_lesson",

@@ -3,57 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
-import math
-import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import CourseError
+from ..notebook.execute import execute
 from ..words import one_line
 from .lessons import find_lesson, lessons, load_checks
 from .progress import progress
 from .starters import derive, solution_of, starter_of
 
 
-def execute(path: Path, cell_limit: float = 120.0) -> Any:
-    """Runs a notebook in a fresh kernel, in its own folder, on after errors; returns it with its outputs.
-
-    `cell_limit` is in seconds. The file itself is not changed. A cell that exceeds the limit or ends the
-    kernel gets an error output named `Cut`, and the cells after it are not run.
-    """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-
+def run_notebook(path: Path, cell_limit: float = 120.0) -> Any:
+    """The learner's notebook with its outputs: see `scaleup.notebook.execute`. Raises CourseError."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        return execute(path, cell_limit, on_after_errors=True)
     except FileNotFoundError:
         raise CourseError(f"{path} is missing. `scaleup reset {path.stem}` puts it back.") from None
     except ValueError:
         raise CourseError(f"{path} is no readable notebook. `scaleup reset {path.stem}` renews it.") from None
-    client = NotebookClient(
-        notebook,
-        timeout=math.ceil(cell_limit),
-        kernel_name="python3",
-        allow_errors=True,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    client.log = logging.getLogger("scaleup.exercises.execute")
-    client.log.setLevel(logging.CRITICAL)  # a time-out is told in our words
-    begun = []
-    client.on_cell_start = lambda cell, cell_index: begun.append(cell)
-    problem = ""
-    try:
-        client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log, not what cells write to stderr
-    except CellTimeoutError:
-        problem = f"it took longer than {client.timeout} s; the rest was not run"
-    except DeadKernelError:
-        problem = "it ended the kernel; the rest was not run"
-    if problem:
-        begun[-1].outputs.append(nbformat.v4.new_output("error", ename="Cut", evalue=problem, traceback=[]))
-    return notebook
 
 
 def _is_changed(lesson: str) -> bool:
@@ -85,7 +54,7 @@ def check_lesson(lesson: str | None = None) -> int:
     short = lesson.split("/")[1]
     began = datetime.now().astimezone()
     limit = 120 + sum(task.limit for task in load_checks(lesson).exercises.values())
-    notebook = execute(starter_of(solution_of(lesson)), limit)
+    notebook = run_notebook(starter_of(solution_of(lesson)), limit)
     rows = [row for row in progress() if row.lesson == lesson]
     passed = True
     for row in rows:

@@ -7,7 +7,6 @@ let the ranks find each other, end in order before the time is up.
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import re
 import shlex
@@ -21,6 +20,7 @@ from .. import machines
 from ..config import Config, load
 from ..errors import CourseError
 from ..paths import root, state
+from ..words import nearest
 from . import Machine
 
 LAUNCHES = ("torchrun", "srun")
@@ -94,12 +94,12 @@ def render(
     in the data unless named. Raises CourseError for what the machine would refuse. A global batch
     that does not fit is a remark in the script; the command line refuses it, with `check_batch`.
     """
-    return script(plan(config_path, machine_id, nodes, hours, queue, launch, own(machine_id)))
+    return script(make_job(config_path, machine_id, nodes, hours, queue, launch, own(machine_id)))
 
 
 def example(machine_id: str) -> str:
     """The script of `data/two-nodes.toml` on two nodes, whatever account the reader has."""
-    return script(plan(root() / "data" / "two-nodes.toml", machine_id, 2, None, None, "torchrun", {}))
+    return script(make_job(root() / "data" / "two-nodes.toml", machine_id, 2, None, None, "torchrun", {}))
 
 
 def check_batch(config_path: str | Path, machine_id: str, nodes: int) -> None:
@@ -144,7 +144,7 @@ def fitting_batch(config: Config, ranks: int) -> int:
 # What is wished, against what the machine allows
 
 
-def plan(
+def make_job(
     config_path: str | Path,
     machine_id: str,
     nodes: int,
@@ -197,8 +197,8 @@ def choose(name: str, queues: list[dict], nodes: int, hours: float | None, wante
     found = found or [queue for queue in queues if queue["partition"] == wanted]
     if not found:
         known = [label(queue) for queue in queues]
-        near = difflib.get_close_matches(wanted, known, n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
+        near = nearest(wanted, known)
+        hint = f"Did you mean '{near}'? " if near else ""
         raise CourseError(f"{name} has no queue '{wanted}'. {hint}Its queues: {', '.join(known)}.")
 
     def takes(queue: dict) -> bool:

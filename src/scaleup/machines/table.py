@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 from dataclasses import dataclass
 
-import yaml
-
 from ..errors import CourseError
-from ..paths import root
+from ..files import read_data
+from ..words import did_you_mean
 from .facts import Fact, Source
 
 KINDS = ("official", "course", "user", "press", "derived")
@@ -94,12 +91,7 @@ Machine = dict[str, Fact]
 
 def content() -> dict:
     """The file as it stands, parsed."""
-    return _parsed((root() / "data" / "machines.yml").read_text(encoding="utf-8"))
-
-
-@functools.lru_cache(maxsize=2)
-def _parsed(text: str) -> dict:
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return read_data("machines.yml")
 
 
 def _keys(source: str | list[str] | None) -> list[str]:
@@ -134,11 +126,7 @@ def machine(name: str) -> Machine:
     """One machine, or "practice". Raises CourseError with the nearest name."""
     known = content()["machines"] | {"practice": content()["practice"]}
     if name not in known:
-        begun = [other for other in known if name and other.startswith(name)]
-        near = begun[:1] or difflib.get_close_matches(name, known, n=1) or list(known)
-        raise CourseError(
-            f"There is no machine '{name}' in data/machines.yml. Did you mean {' or '.join(near)}?"
-        )
+        raise CourseError(f"There is no machine '{name}' in data/machines.yml. {did_you_mean(name, known)}")
     return _machine(known[name])
 
 

@@ -51,6 +51,14 @@ class Accelerator:
     peak_4bit: float = 0.0
 
 
+USUAL_NETWORK = {"V100": 12.5e9, "A100": 25e9, "MI250X": 12.5e9, "GH200": 25e9}
+
+
+def usual_network(accelerator: Accelerator) -> float:
+    """Bytes/s of a node's network for each of its devices, as usually sold: for want of the machine's own."""
+    return USUAL_NETWORK.get(accelerator.name, 50e9)
+
+
 def with_memory(accelerator: Accelerator, gigabytes: float) -> Accelerator:
     """The same device with another memory size; the A100 of 40 GB has slower memory, too."""
     speed = 1555 * G if accelerator.name == "A100" and gigabytes == 40 else accelerator.memory_bytes_s

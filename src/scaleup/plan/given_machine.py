@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from ..errors import CourseError
 from . import accelerators
-from .evidence.read_runs import USUAL_NETWORK
 from .layout import Machine
 from .planner import Bill
 
@@ -67,7 +66,7 @@ def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]
     per_node = int(facts["devices_per_node"])
     network = float(facts.get("network_gb_s_per_node") or 0) * 1e9
     if not network:
-        network = per_node * USUAL_NETWORK.get(device.name, 50e9)
+        network = per_node * accelerators.usual_network(device)
         remarks.append(f"The network of {name} is unknown: {network / 1e9:g} GB/s per node is assumed.")
     bill = Bill(_line(facts.get("billing_unit") or ""), float(facts.get("node_hour_cost") or 0))
     return Machine(device, per_node, network, name), bill, remarks

@@ -106,7 +106,7 @@ class Answer:
     def _repr_html_(self) -> str:
         from .unfold import page
 
-        return page(self)
+        return page(self.best, self.others, self.remarks)
 
     def as_dict(self) -> dict:
         """Plain numbers, for JSON."""

@@ -5,23 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 
 from ..errors import CourseError
 from . import search
-from .evidence.predict_table import predict_file
 from .memory import GIB
 from .planner import arithmetic
 from .question import Answer, Question, answer, machine_facts
 
 
 def main(arguments: argparse.Namespace) -> None:
-    if arguments.batch or arguments.out:
-        if not (arguments.batch and arguments.out):
-            raise CourseError("A table needs both names: --batch FILE.csv --out OUT.csv.")
-        rows, predicted = predict_file(Path(arguments.batch), Path(arguments.out))
-        print(f"{predicted} of {rows} rows are predicted in {arguments.out}; the others say why not.")
-        return
     if not arguments.machine or not (arguments.model or arguments.largest):
         raise CourseError("Say what to plan: --model llama-3-8b --machine lumi-g --nodes 4.")
     fields = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Question)}

@@ -9,14 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from . import search
 from .memory import GIB
 from .planner import Line, Plan, arithmetic, parts
-
-if TYPE_CHECKING:
-    from .question import Answer
 
 # Okabe and Ito's colours, dark and light in turn, so that neighbours differ in grey too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#56b4e9", "#7f3c6e", "#cccccc", "#444444")
@@ -95,8 +91,7 @@ def headline(p: Plan) -> str:
     return table(("", "planned"), rows, where)
 
 
-def beside(answer: Answer) -> str:
-    best = answer.best
+def beside(best: Plan, others: Iterable[Plan]) -> str:
     rows = [
         (
             str(other.run.layout),
@@ -105,14 +100,13 @@ def beside(answer: Answer) -> str:
             f"{other.memory.total / GIB:.1f}",
             search.beside(best, other),
         )
-        for other in answer.others
+        for other in others
     ]
     return table(("layout", "devices", "step (s)", "memory (GiB)", "against the best"), rows, "Other plans")
 
 
-def page(answer: Answer) -> str:
-    """The whole answer as one piece of HTML."""
-    best = answer.best
+def page(best: Plan, others: Sequence[Plan], remarks: Iterable[str]) -> str:
+    """The best plan, others beside it and what should be known about both, as one piece of HTML."""
     groups = arithmetic(best)
     seconds = parts(best)
     time_shares = {name: part / best.step.total for name, part in seconds.items()}
@@ -139,7 +133,7 @@ def page(answer: Answer) -> str:
     if best.tokens:
         whole = "The whole training"
         found.append(folded(f"How the {best.hours:,.1f} hours come about", lines(groups[whole], whole)))
-    if answer.others:
-        found.append(folded(f"{len(answer.others)} other plans", beside(answer)))
-    found += [f"<p>{escape(remark)}</p>" for remark in answer.remarks]
+    if others:
+        found.append(folded(f"{len(others)} other plans", beside(best, others)))
+    found += [f"<p>{escape(remark)}</p>" for remark in remarks]
     return f'<div class="scaleup-plan">{"".join(found)}</div>'

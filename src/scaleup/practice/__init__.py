@@ -1,9 +1,8 @@
 """The practice supercomputer: a real Slurm on this machine; its nodes are pretended, its answers are not.
 
-`slurm` finds or unpacks Slurm, `configuration` writes its files, `supervisor` starts nodes and daemons and
-ends them, `cluster` is what a person calls (up, down, status, run). `validator` asks a real scheduler about
-scripts for other machines: `stand_in` writes its files, `request` reads the script, `advice` says what is
-wrong with it.
+`cluster` is what a person calls (up, down, status, run), `configuration` writes Slurm's files, `supervisor`
+starts and ends nodes and daemons. `validator` asks a real scheduler about scripts for other machines:
+`stand_in` writes its files, `request` reads the script, `advice` says what is wrong with it.
 """
 
 from .cluster import connect, down, is_up, run, status, up, wait

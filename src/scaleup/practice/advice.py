@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 
 from ..machines import Machine
 from ..machines.job import count
+from ..words import nearest
 from .request import Request
 from .stand_in import OWN_QOS, cpus_per_core
 
 
-def nearest(given: str, known: list[str]) -> str:
+def likely(given: str, known: list[str]) -> str:
     """The end of a sentence about a wrong name."""
-    near = difflib.get_close_matches(given, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
+    near = nearest(given, known)
+    return f"did you mean {near}?" if near else f"known: {', '.join(known)}."
 
 
 class Adviser:
@@ -68,7 +68,7 @@ class Adviser:
         if not found[1]:
             return f"sbatch has no option -{found[2]}; remove it."
         return (
-            f"sbatch has no option --{found[2]}; {nearest(f'--{found[2]}', [f'--{name}' for name in known])}"
+            f"sbatch has no option --{found[2]}; {likely(f'--{found[2]}', [f'--{name}' for name in known])}"
         )
 
     def _value(self, words: str) -> str | None:
@@ -107,7 +107,7 @@ class Adviser:
         if not self.asked.partition:
             return f"Name a partition of {self.name}, such as --partition={known[0]}."
         if wrong := [name for name in self.asked.partition.split(",") if name not in known]:
-            return f"{self.name} has no partition '{wrong[0]}'; {nearest(wrong[0], known)}"
+            return f"{self.name} has no partition '{wrong[0]}'; {likely(wrong[0], known)}"
         return self._qos()
 
     def _qos(self) -> str | None:
@@ -121,7 +121,7 @@ class Adviser:
             return f"{partition} of {self.name} takes no --qos; remove --qos={given}."
         if not given:
             return f"{partition} of {self.name} wants a QOS: --qos={' or '.join(named)}."
-        return f"{partition} of {self.name} has no QOS '{given}'; {nearest(given, named)}"
+        return f"{partition} of {self.name} has no QOS '{given}'; {likely(given, named)}"
 
     def _nodes(self) -> str | None:
         if not self.queue or not self.asked.nodes:

@@ -20,11 +20,12 @@ from pathlib import Path
 import psutil
 
 from .. import machines
+from ..computer import slurm
 from ..errors import CourseError
 from ..paths import root, state
 from ..ranks import cleanup
-from . import configuration, slurm
-from .configuration import Layout
+from . import configuration
+from .configuration import Cluster
 
 LONGEST_FOLDER = 60  # characters; below it Slurm makes sockets, whose paths may have 107
 START_LIMIT = 30.0  # seconds
@@ -78,9 +79,9 @@ def _supervisor() -> psutil.Process | None:
         return None
 
 
-def layout() -> Layout | None:
-    """Of the cluster that is up, else None."""
-    return configuration.from_json(_content()["layout"]) if _supervisor() else None
+def running() -> Cluster | None:
+    """The cluster that is up, else None."""
+    return configuration.from_json(_content()["cluster"]) if _supervisor() else None
 
 
 def is_up() -> bool:
@@ -141,7 +142,7 @@ def _check_size(nodes: int | None, link_mbit: int | None, mode: str | None) -> N
         raise CourseError(f"There is no mode '{mode}'. Known: namespaces, plain.")
 
 
-def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None = None) -> Layout:
+def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None = None) -> Cluster:
     """Start the cluster, or mend the one that is up; returns when every node waits for work.
 
     `link_mbit` throttles the link of each node, in Mbit/s; None takes what is there. A cluster of another
@@ -150,7 +151,7 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
     practice = machines.machine("practice")
     _check_size(nodes, link_mbit, mode)
     with _alone():
-        if there := layout():
+        if there := running():
             if _is_as_asked(there, nodes, link_mbit, mode):
                 _supervisor().send_signal(signal.SIGUSR1)
                 _wait_until_idle(there)
@@ -171,7 +172,7 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
             raise CourseError("Plain mode needs munge. On Debian and Ubuntu: sudo apt install munge.")
         place = folder()
         place.mkdir(mode=0o700)  # fails if somebody else made it
-        plan = Layout(
+        wanted = Cluster(
             folder=place,
             mode="namespaces" if separate else "plain",
             nodes=nodes,
@@ -182,39 +183,39 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
             link_mbit=link_mbit if separate else None,
             scratch=_scratch() if separate else "",
         )
-        configuration.write(plan, installed)
+        configuration.write(wanted, installed)
         try:
-            _start(plan, installed, separate or [])
-            _wait_until_idle(plan)
+            _start(wanted, installed, separate or [])
+            _wait_until_idle(wanted)
         except BaseException:
             _end()
             raise
-        return plan
+        return wanted
 
 
-def _is_as_asked(plan: Layout, nodes: int | None, link_mbit: int | None, mode: str | None) -> bool:
+def _is_as_asked(wanted: Cluster, nodes: int | None, link_mbit: int | None, mode: str | None) -> bool:
     asked = {"nodes": nodes, "link_mbit": link_mbit, "mode": mode}
-    return all(getattr(plan, name) == value for name, value in asked.items() if value is not None)
+    return all(getattr(wanted, name) == value for name, value in asked.items() if value is not None)
 
 
-def _start(plan: Layout, installed: slurm.Slurm, separate: list[str]) -> None:
-    (plan.folder / "cluster.json").write_text(json.dumps({"layout": plan.as_json()}))
+def _start(wanted: Cluster, installed: slurm.Slurm, separate: list[str]) -> None:
+    (wanted.folder / "cluster.json").write_text(json.dumps({"cluster": wanted.as_json()}))
     environment = _environment() | installed.environment()
-    environment |= {"SLURM_CONF": f"{plan.folder}/slurm.conf", cleanup.MARK: mark()}
+    environment |= {"SLURM_CONF": f"{wanted.folder}/slurm.conf", cleanup.MARK: mark()}
     environment |= {"SCALEUP_MUNGED": str(installed.munged)}
     for name in [name for name in environment if name.startswith("SLURM_") and name != "SLURM_CONF"]:
         del environment[name]  # of a job that we may be in
-    words = [*separate, sys.executable, "-P", "-m", "scaleup.practice.supervisor", str(plan.folder)]
+    words = [*separate, sys.executable, "-P", "-m", "scaleup.practice.supervisor", str(wanted.folder)]
     # Not our child: it outlives us, and whoever adopts it collects it.
     launcher = subprocess.run(
-        ["sh", "-c", '"$@" >> "$0" 2>&1 < /dev/null & echo $!', plan.folder / "supervisor.out", *words],
+        ["sh", "-c", '"$@" >> "$0" 2>&1 < /dev/null & echo $!', wanted.folder / "supervisor.out", *words],
         env=environment, cwd="/", start_new_session=True, stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     supervisor = _first_process(int(launcher.stdout), bool(separate))
-    content = {"pid": supervisor.pid, "born": supervisor.create_time(), "layout": plan.as_json()}
+    content = {"pid": supervisor.pid, "born": supervisor.create_time(), "cluster": wanted.as_json()}
     content |= {"own_user": OWN_USER[0] in separate, "environment": installed.environment()}
-    (plan.folder / "cluster.json").write_text(json.dumps(content))
-    _write_commands(plan)
+    (wanted.folder / "cluster.json").write_text(json.dumps(content))
+    _write_commands(wanted)
 
 
 def _first_process(launcher: int, separate: bool) -> psutil.Process:
@@ -229,7 +230,7 @@ def _first_process(launcher: int, separate: bool) -> psutil.Process:
     raise CourseError(f"The nodes could not be separated.\n{_last_lines()}")
 
 
-def _wait_until_idle(plan: Layout) -> None:
+def _wait_until_idle(wanted: Cluster) -> None:
     """Until no node is unknown or down. Raises CourseError with the last lines of the logs."""
     deadline = time.monotonic() + START_LIMIT
     while time.monotonic() < deadline:
@@ -238,7 +239,7 @@ def _wait_until_idle(plan: Layout) -> None:
         said = run("sinfo", "--noheader", "--Node", "--partition=gpu", "--format=%N %t", check=False)
         states = dict(line.split() for line in said.stdout.splitlines())
         good = [name for name, state in states.items() if state in ("idle", "alloc", "mix", "comp")]
-        if said.returncode == 0 and len(good) == plan.nodes:
+        if said.returncode == 0 and len(good) == wanted.nodes:
             return
         time.sleep(0.05)
     raise CourseError(f"The practice supercomputer did not start.\n{_last_lines()}")
@@ -308,7 +309,7 @@ def _entering() -> list[str]:
     supervisor, content = _supervisor(), _content()
     if not supervisor:
         raise CourseError("The practice supercomputer is not up. Start it: scaleup practice up")
-    if content["layout"]["mode"] == "plain":
+    if content["cluster"]["mode"] == "plain":
         return []
     user = ["--user", "--preserve-credentials"] if content["own_user"] else []
     return ["nsenter", f"--target={supervisor.pid}", *user, "--net", "--mount", "--uts", "--pid"]
@@ -363,9 +364,9 @@ def wait(job: str | int, limit: float = 120.0) -> str:
     )
 
 
-def _write_commands(plan: Layout) -> None:
+def _write_commands(wanted: Cluster) -> None:
     """A folder of the Slurm commands for a notebook's PATH: each enters the login node by itself."""
-    place = plan.folder / "commands"
+    place = wanted.folder / "commands"
     place.mkdir()
     (place / ".practice").touch()  # not an installation: slurm.find passes it by
     supervisor = _content()["pid"]
@@ -380,7 +381,7 @@ def _write_commands(plan: Layout) -> None:
             f"#!/bin/sh\n"
             f"[ -d /proc/{supervisor} ] || "
             f"{{ echo 'The practice supercomputer is not up. Start it: scaleup practice up' >&2; exit 2; }}\n"
-            f'exec {entering} env {settings} PATH="{plan.folder}/bin:$PATH" '
+            f'exec {entering} env {settings} PATH="{wanted.folder}/bin:$PATH" '
             f"""sh -c 'cd "$0" && exec "$@"' "$PWD" {words} "$@"\n"""
         )
         script.chmod(0o700)
@@ -395,8 +396,8 @@ def connect(lesson: str | None = None, link_mbit: int | None = None) -> Path:
     """
     scripts = [path for path in (Path.cwd() / str(lesson), Path.cwd()) if path.is_dir()]
     down()
-    plan = up(link_mbit=link_mbit)
-    first = [str(plan.folder / "commands"), str(Path(sys.executable).parent)]
+    wanted = up(link_mbit=link_mbit)
+    first = [str(wanted.folder / "commands"), str(Path(sys.executable).parent)]
     rest = [part for part in os.environ["PATH"].split(os.pathsep) if part not in first]
     os.environ["PATH"] = os.pathsep.join([*first, *rest])
     desk = state() / "desk" / (lesson or "work")
@@ -419,10 +420,10 @@ def shell() -> int:
 
 def status() -> str:
     """What is up, in a few lines."""
-    plan = layout()
-    if not plan:
+    wanted = running()
+    if not wanted:
         return "The practice supercomputer is not up. Start it: scaleup practice up"
     nodes = run("sinfo", "--Node", "--partition=gpu", "--format=%8N %8t %5c %7m %10G").stdout.rstrip()
     jobs = run("squeue", "--format=%7i %10P %16j %8T %8M %5D %R").stdout.rstrip()
-    link = f", links of {plan.link_mbit} Mbit/s" if plan.link_mbit else ""
-    return f"{plan.nodes} nodes, mode {plan.mode}{link}\n\n{nodes}\n\n{jobs}"
+    link = f", links of {wanted.link_mbit} Mbit/s" if wanted.link_mbit else ""
+    return f"{wanted.nodes} nodes, mode {wanted.mode}{link}\n\n{nodes}\n\n{jobs}"

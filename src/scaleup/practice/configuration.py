@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import machines
+from ..computer.slurm import Slurm
 from . import authentication
-from .slurm import Slurm
 
 LOGIN = "login"
 NETWORK = "10.77.0"  # of the private bridge; nobody outside the namespaces sees it
 
 
 @dataclass(frozen=True)
-class Layout:
+class Cluster:
     """One cluster: where its folder is, how its parts talk.
 
     `mode` is "namespaces" (every node has its own host name, address and scratch) or "plain" (all on
@@ -52,26 +52,26 @@ class Layout:
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def from_json(content: dict) -> Layout:
-    return Layout(**content | {"folder": Path(content["folder"]), "ports": tuple(content["ports"])})
+def from_json(content: dict) -> Cluster:
+    return Cluster(**content | {"folder": Path(content["folder"]), "ports": tuple(content["ports"])})
 
 
 def minutes(hours: float) -> int:
     return round(hours * 60)
 
 
-def slurm_conf(layout: Layout, slurm: Slurm) -> str:
-    folder, user = layout.folder, os.getuid()
-    login = f"{LOGIN}({layout.address(0)})" if layout.mode == "namespaces" else "localhost(127.0.0.1)"
-    private = layout.mode == "namespaces"
+def slurm_conf(cluster: Cluster, slurm: Slurm) -> str:
+    folder, user = cluster.folder, os.getuid()
+    login = f"{LOGIN}({cluster.address(0)})" if cluster.mode == "namespaces" else "localhost(127.0.0.1)"
+    private = cluster.mode == "namespaces"
     security = authentication.settings(folder, private)
     if not private:
         security.append("CommunicationParameters=NoCtldInAddrAny,NoInAddrAny")  # listen on loopback only
     lines = [
         "ClusterName=practice",
         f"SlurmctldHost={login}",
-        f"SlurmctldPort={layout.ports[0]}",
-        f"SlurmdPort={layout.ports[1]}",
+        f"SlurmctldPort={cluster.ports[0]}",
+        f"SlurmdPort={cluster.ports[1]}",
         f"SlurmUser={user}",
         f"SlurmdUser={user}",
         *security,
@@ -106,25 +106,25 @@ def slurm_conf(layout: Layout, slurm: Slurm) -> str:
     ]
     if slurm.plugins:
         lines.append(f"PluginDir={slurm.plugins}")
-    for number, name in enumerate(layout.names, start=1):
-        port = "" if layout.mode == "namespaces" else f" Port={layout.ports[1 + number]}"
+    for number, name in enumerate(cluster.names, start=1):
+        port = "" if cluster.mode == "namespaces" else f" Port={cluster.ports[1 + number]}"
         lines.append(
-            f"NodeName={name} NodeAddr={layout.address(number)}{port} CPUs={layout.cores} "
-            f"RealMemory={layout.memory_gb * 1024} Gres=gpu:{layout.devices} State=UNKNOWN"
+            f"NodeName={name} NodeAddr={cluster.address(number)}{port} CPUs={cluster.cores} "
+            f"RealMemory={cluster.memory_gb * 1024} Gres=gpu:{cluster.devices} State=UNKNOWN"
         )
-    everything = f"node[1-{layout.nodes}]" if layout.nodes > 1 else "node1"
+    everything = f"node[1-{cluster.nodes}]" if cluster.nodes > 1 else "node1"
     for number, queue in enumerate(machines.machine("practice")["partitions"].value):
         lines.append(
             f"PartitionName={queue['partition']} Nodes={everything} Default={'NO' if number else 'YES'} "
-            f"MaxTime={minutes(queue['hours'])} MaxNodes={min(queue['nodes'], layout.nodes)} "
+            f"MaxTime={minutes(queue['hours'])} MaxNodes={min(queue['nodes'], cluster.nodes)} "
             f"DefaultTime=5 State=UP"
         )
     return "\n".join(lines) + "\n"
 
 
-def gres_conf(layout: Layout) -> str:
+def gres_conf(cluster: Cluster) -> str:
     """The pretended devices: Slurm wants a character device for each, links to /dev/null are enough."""
-    return f"AutoDetect=off\nName=gpu File={layout.folder}/devices/gpu[0-{layout.devices - 1}]\n"
+    return f"AutoDetect=off\nName=gpu File={cluster.folder}/devices/gpu[0-{cluster.devices - 1}]\n"
 
 
 def job_submit_lua() -> str:
@@ -147,13 +147,13 @@ return slurm.SUCCESS
 """
 
 
-def hosts(layout: Layout) -> str:
-    lines = ["127.0.0.1 localhost", f"{layout.address(0)} {LOGIN}"]
-    lines += [f"{layout.address(number)} {name}" for number, name in enumerate(layout.names, start=1)]
+def hosts(cluster: Cluster) -> str:
+    lines = ["127.0.0.1 localhost", f"{cluster.address(0)} {LOGIN}"]
+    lines += [f"{cluster.address(number)} {name}" for number, name in enumerate(cluster.names, start=1)]
     return "\n".join(lines) + "\n"
 
 
-def dask_yaml(layout: Layout) -> str:
+def dask_yaml(cluster: Cluster) -> str:
     """What `dask_jobqueue.SLURMCluster()` takes on this cluster: one worker, a node of its own."""
     account = machines.machine("practice")["account_example"].value
     return f"""\
@@ -164,8 +164,8 @@ jobqueue:
     processes: 1
     memory: 2GB
     walltime: "00:10:00"
-    interface: {layout.interface}
-    local-directory: {layout.scratch or layout.folder / "scratch"}
+    interface: {cluster.interface}
+    local-directory: {cluster.scratch or cluster.folder / "scratch"}
     job-extra-directives: ["--exclusive"]
     scheduler-options: {{dashboard_address: null}}
 """
@@ -178,28 +178,28 @@ def nsswitch() -> str:
     return "\n".join([line for line in lines if not line.startswith("hosts:")] + ["hosts: files"]) + "\n"
 
 
-def write(layout: Layout, slurm: Slurm) -> None:
-    """All files of the cluster below `layout.folder`, which exists and belongs to the user alone."""
-    folder = layout.folder
+def write(cluster: Cluster, slurm: Slurm) -> None:
+    """All files of the cluster below `cluster.folder`, which exists and belongs to the user alone."""
+    folder = cluster.folder
     slurm.link(folder)
     texts = {
-        "slurm.conf": slurm_conf(layout, slurm),
-        "gres.conf": gres_conf(layout),
+        "slurm.conf": slurm_conf(cluster, slurm),
+        "gres.conf": gres_conf(cluster),
         "job_submit.lua": job_submit_lua(),
-        "hosts": hosts(layout),
-        "dask/jobqueue.yaml": dask_yaml(layout),
+        "hosts": hosts(cluster),
+        "dask/jobqueue.yaml": dask_yaml(cluster),
         "nsswitch.conf": nsswitch(),
     }
     (folder / "dask").mkdir()
     for name, text in texts.items():
         (folder / name).write_text(text)
-    scratch = layout.scratch if layout.mode == "namespaces" else f"{folder}/nodes/$SLURMD_NODENAME/scratch"
+    scratch = cluster.scratch if cluster.mode == "namespaces" else f"{folder}/nodes/$SLURMD_NODENAME/scratch"
     prolog = folder / "task-prolog"
     prolog.write_text(f"#!/bin/sh\necho export TMPDIR={scratch}\n")
     prolog.chmod(0o700)
     (folder / "state").mkdir()
     (folder / "devices").mkdir()
-    for number in range(layout.devices):
+    for number in range(cluster.devices):
         (folder / "devices" / f"gpu{number}").symlink_to("/dev/null")
-    for name in layout.names:
+    for name in cluster.names:
         (folder / "nodes" / name / "scratch").mkdir(parents=True)

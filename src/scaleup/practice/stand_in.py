@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from ..computer import slurm
 from ..machines import Machine
-from . import slurm
 from .configuration import minutes
 
 # Where the data hold no figure: so large that no request is refused for it.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..ranks.cleanup import MARK, sweep
 from . import authentication
-from .configuration import LOGIN, Layout, from_json
+from .configuration import LOGIN, Cluster, from_json
 
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
 # A node: wait until its end of the cable is there, take name and address, then become slurmd.
@@ -37,13 +37,13 @@ exec "$FOLDER/sbin/slurmd" -D -N "$NODE" -d "$FOLDER/sbin/slurmstepd"
 
 
 class Supervisor:
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self.running: dict[str, subprocess.Popen] = {}
         self.networks: dict[str, str] = {}  # a node's network namespace
 
     def spawn(self, name: str, words: list[str], **options) -> subprocess.Popen:
-        log = open(self.layout.folder / f"{name}.out", "ab")  # noqa: SIM115 - the child keeps it
+        log = open(self.cluster.folder / f"{name}.out", "ab")  # noqa: SIM115 - the child keeps it
         options = {"stdin": subprocess.DEVNULL, "stdout": log} | options
         process = subprocess.Popen(
             words, stderr=log, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []), **options
@@ -54,12 +54,12 @@ class Supervisor:
 
     def prepare(self) -> None:
         """Name, address and files of the login node, and the switch that all nodes hang on."""
-        folder = self.layout.folder
+        folder = self.cluster.folder
         for words in (
             ["hostname", LOGIN],
             ["ip", "link", "set", "lo", "up"],
             ["ip", "link", "add", "eth0", "type", "bridge"],
-            ["ip", "address", "add", f"{self.layout.address(0)}/24", "dev", "eth0"],
+            ["ip", "address", "add", f"{self.cluster.address(0)}/24", "dev", "eth0"],
             ["ip", "link", "set", "eth0", "up"],
             ["mount", "--bind", f"{folder}/hosts", "/etc/hosts"],
             ["mount", "--bind", f"{folder}/nsswitch.conf", "/etc/nsswitch.conf"],
@@ -68,31 +68,31 @@ class Supervisor:
 
     def start_missing(self) -> None:
         """Start every part that is not running."""
-        folder, plain = self.layout.folder, self.layout.mode == "plain"
+        folder, plain = self.cluster.folder, self.cluster.mode == "plain"
         if plain and "munged" not in self.running:
             program = os.environ["SCALEUP_MUNGED"]
             self.spawn("munged", authentication.munged(program, folder))
         if "slurmctld" not in self.running:
             self.spawn("slurmctld", [f"{folder}/sbin/slurmctld", "-D"])
-        for number, name in enumerate(self.layout.names, start=1):
+        for number, name in enumerate(self.cluster.names, start=1):
             if name not in self.running:
                 self.start_plain_node(name) if plain else self.start_node(number, name)
 
     def start_plain_node(self, name: str) -> None:
-        folder = self.layout.folder
+        folder = self.cluster.folder
         words = [f"{folder}/sbin/slurmd", "-D", "-N", name, "-d", f"{folder}/sbin/slurmstepd"]
         self.spawn(name, words, env=os.environ | {"SLURMD_NODENAME": name})
 
     def start_node(self, number: int, name: str) -> None:
-        layout = self.layout
+        cluster = self.cluster
         cable = f"cable{number}"
         subprocess.run(["ip", "link", "delete", cable], capture_output=True)  # of a node that died
         told = {
             "NODE": name,
-            "ADDRESS": layout.address(number),
-            "FOLDER": str(layout.folder),
-            "SCRATCH": layout.scratch,
-            "LINK": str(layout.link_mbit or ""),
+            "ADDRESS": cluster.address(number),
+            "FOLDER": str(cluster.folder),
+            "SCRATCH": cluster.scratch,
+            "LINK": str(cluster.link_mbit or ""),
         }
         node = self.spawn(
             name,
@@ -106,8 +106,8 @@ class Supervisor:
         peer = ["type", "veth", "peer", "name", "eth0", "netns", str(node.pid)]
         subprocess.run(["ip", "link", "add", cable, *peer], check=True)
         subprocess.run(["ip", "link", "set", cable, "master", "eth0", "up"], check=True)
-        if layout.link_mbit:
-            rate = ["rate", f"{layout.link_mbit}mbit", "burst", "256kb", "latency", "400ms"]
+        if cluster.link_mbit:
+            rate = ["rate", f"{cluster.link_mbit}mbit", "burst", "256kb", "latency", "400ms"]
             subprocess.run(["tc", "qdisc", "add", "dev", cable, "root", "tbf", *rate], check=True)
         node.stdin.write(b"go\n")
         node.stdin.close()
@@ -119,13 +119,13 @@ class Supervisor:
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) > 0:
                 for name in [name for name, process in self.running.items() if process.pid == pid]:
                     del self.running[name]
-                    if name in self.layout.names:
+                    if name in self.cluster.names:
                         self.switch_off(name)
 
     def switch_off(self, name: str) -> None:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
-                if self.layout.mode == "plain":
+                if self.cluster.mode == "plain":
                     told = (process / "environ").read_bytes().split(b"\0")
                     there = f"SLURMD_NODENAME={name}".encode() in told and self.is_ours(told)
                 else:
@@ -139,7 +139,7 @@ class Supervisor:
 
     def serve(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        if self.layout.mode == "namespaces":
+        if self.cluster.mode == "namespaces":
             self.prepare()
         while True:
             self.start_missing()
@@ -150,14 +150,14 @@ class Supervisor:
 
 
 def main(folder: str) -> None:
-    layout = from_json(json.loads((Path(folder) / "cluster.json").read_text())["layout"])
-    if layout.mode == "namespaces":
-        Supervisor(layout).serve()
+    cluster = from_json(json.loads((Path(folder) / "cluster.json").read_text())["cluster"])
+    if cluster.mode == "namespaces":
+        Supervisor(cluster).serve()
         return
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what the daemons leave behind comes to us
     mark = os.environ[MARK]
     try:
-        Supervisor(layout).serve()
+        Supervisor(cluster).serve()
     finally:
         os.environ.pop(MARK)
         sweep(mark, patience=1.0)

@@ -20,9 +20,10 @@ from pathlib import Path
 import psutil
 
 from .. import machines
+from ..computer import slurm
 from ..errors import CourseError
 from ..ranks import cleanup
-from . import authentication, cluster, slurm
+from . import authentication, cluster
 from .advice import Adviser
 from .request import request
 from .stand_in import job_submit_lua, slurm_conf

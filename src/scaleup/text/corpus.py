@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from filelock import FileLock
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 
 from ..errors import CourseError
-from ..files import write_whole
-from ..paths import root, state
+from ..files import read_data, write_whole
+from ..paths import state
 
 END_OF_TEXT = "<|endoftext|>"
 VALIDATION_SHARE = 16  # one file in 16, chosen by a hash of its path
@@ -46,7 +45,7 @@ class Corpus:
 
 def manifest(name: str = "python-source") -> dict:
     """What `data/corpus.yml` says about a corpus."""
-    known = yaml.safe_load((root() / "data" / "corpus.yml").read_text())
+    known = read_data("corpus.yml")
     if name not in known:
         raise CourseError(f"There is no corpus '{name}'. data/corpus.yml knows: {', '.join(known)}.")
     return known[name]

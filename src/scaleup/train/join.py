@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 
 from .. import measure
-from ..computer.doctor import OLDEST_TORCH
+from ..computer.resources import usable_cores
+from ..computer.torch_probe import OLDEST_TORCH
 from ..errors import CourseError
 
 RANKS_PER_CORE = 4  # beyond this, processes only take turns
@@ -68,7 +69,7 @@ def check_environment() -> None:
             f"PyTorch {torch.__version__} is too old: the course needs at least {oldest}. "
             "Run 'make setup' to get the pinned version."
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if not torch.cuda.is_available() and local > RANKS_PER_CORE * cores:
         raise CourseError(f"{local} ranks on {cores} cores would only take turns. "

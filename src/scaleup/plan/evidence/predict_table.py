@@ -95,3 +95,11 @@ def predict_file(source: Path, target: Path) -> tuple[int, int]:
     except OSError as error:
         raise CourseError(f"{target} cannot be written: {error.strerror}. Choose another place.") from None
     return len(rows), predicted
+
+
+def main(batch: str | None, out: str | None) -> None:
+    """`scaleup plan --batch FILE.csv --out OUT.csv`."""
+    if not (batch and out):
+        raise CourseError("A table needs both names: --batch FILE.csv --out OUT.csv.")
+    rows, predicted = predict_file(Path(batch), Path(out))
+    print(f"{predicted} of {rows} rows are predicted in {out}; the others say why not.")

@@ -31,9 +31,8 @@ MACHINES: tuple[tuple[str, int, float], ...] = (
     ("Frontier", 8, 100 * GB),
     ("AWS p5", 8, 400 * GB),
 )
-# Where the words say nothing: devices of a node and bytes/s of the network for each device, as usually sold.
+# Where the words say nothing: devices of a node, as usually sold.
 USUAL_NODE = {"GH200": 4, "MI300A": 4, "GB200": 72, "GB300": 72}
-USUAL_NETWORK = {"V100": 12.5 * GB, "A100": 25 * GB, "MI250X": 12.5 * GB, "GH200": 25 * GB}
 
 
 @dataclass
@@ -153,7 +152,7 @@ def machine_of(row: dict[str, str]) -> Machine:
     per_node = USUAL_NODE.get(device.name, 8)
     if stated := re.search(r"(\d{3,4})\s*Gbps", words):
         return Machine(device, per_node, float(stated[1]) / 8 * GB)
-    return Machine(device, per_node, per_node * USUAL_NETWORK.get(device.name, 50 * GB))
+    return Machine(device, per_node, per_node * accelerators.usual_network(device))
 
 
 def shape_of(reading: Reading, tp: int) -> Shape:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ...paths import root
+from ...words import markdown_table
 from ..memory import CONTEXT_BYTES, GIB, memory
 from ..steptime import step_time
 from . import fit
@@ -179,9 +180,7 @@ def dense_16_bit(r: Reading) -> bool:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    return markdown_table(header, [[str(cell).replace("|", "\\|") for cell in row] for row in rows])
 
 
 def error_table(pairs: Sequence[Pair], name: Callable[[Reading], str], first: str) -> str:

@@ -12,10 +12,12 @@ from .. import ranks
 
 def main() -> None:
     torch.set_num_threads(1)
-    function, args = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
-    dist.init_process_group("gloo")
+    function, args, join = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
+    if join:
+        dist.init_process_group("gloo")
     ranks.save_result(function(*args))
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -147,14 +147,21 @@ def run(
         keeper.close()
 
 
-def call(function: Callable[..., Any], world_size: int = 2, *args: object, timeout: float = 120) -> list[Any]:
+def call(
+    function: Callable[..., Any],
+    world_size: int = 2,
+    *args: object,
+    timeout: float = 120,
+    join: bool = True,
+) -> list[Any]:
     """Call `function(*args)` on every rank of a warm run; returns what each rank returned.
 
-    The function may come from a notebook; it finds the process group ready. What it returns has to be
-    numbers, text, lists or dicts. Errors are those of `run`.
+    The function may come from a notebook; it finds the process group ready, or with `join=False` none, so
+    that it can make its own. What it returns has to be numbers, text, lists or dicts. Errors are those of
+    `run`.
     """
     with tempfile.NamedTemporaryFile(suffix=".pickle") as file:
-        cloudpickle.dump((function, args), file)
+        cloudpickle.dump((function, args, join), file)
         file.flush()
         result = run("scaleup.ranks.called", world_size, file.name, timeout=timeout, quiet=True, warm=True)
     return [result.results[rank] for rank in range(world_size)]

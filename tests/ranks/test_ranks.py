@@ -20,6 +20,7 @@ from jupyter_core.utils import ensure_event_loop
 from scaleup import ranks
 from scaleup.errors import CourseError
 from scaleup.ranks import cleanup
+from scaleup.ranks.interactive import NO_RANKS
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 HELLO, FAIL, WAIT = (str(PROGRAMS / f"ranks_{name}.py") for name in ("hello", "fail", "wait"))
@@ -318,17 +319,18 @@ time.sleep(600)"""
     # A rank that waits in a collective for one that failed: said at once, and in the next cell again.
     _, error = kernel.run("%%px\nif rank == 1:\n    raise ValueError('left')\ndist.barrier()")
     assert error == [
-        "RanksFailed: Rank 1 failed: ValueError: left. Rank 0 still waits for it, probably in a collective. "
-        "Run ranks.start() again."
+        "RanksFailed: Rank 1 failed: ValueError: left. Rank 0 still waits in dist.barrier in the line "
+        "`dist.barrier()`: not every rank made this call. Run ranks.start() again, then the %%px cells that "
+        "define what you use, such as model."
     ]
     _, error = kernel.run("%%px\n1")
-    assert "Rank 0 is still busy with an earlier cell" in error[0] and len(error) == 1
+    assert "Rank 0 still waits in dist.barrier" in error[0] and len(error) == 1
 
     _, error = kernel.run("ranks.stop()")
     assert error == []
     assert_gone(run_id, seconds=0)
     _, error = kernel.run("%%px\n1")
-    assert error == ["CourseError: No ranks are running. Run ranks.start() first."]
+    assert error == [f"CourseError: {NO_RANKS}"]
 
 
 @pytest.mark.slow

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CourseError
 
 # What a rank reports when it only lost contact to another one. Such a rank is not the one that failed first.
 AFTERMATH = re.compile(r"Connection closed by peer|Connection reset by peer|Broken pipe|Timed out waiting")
+
+FRAME = re.compile(r'  File "(.+)", line (\d+) in (\S+)')
 
 
 class RanksFailed(CourseError):
@@ -54,14 +57,39 @@ def sentence(rank: int, name: str, message: str) -> str:
 
 
 def exception(traceback: list[str]) -> tuple[str, str]:
-    """Type and message from the text of a traceback: what follows the last frame."""
+    """Type and message from the text of a traceback: what follows the last frame.
+
+    A syntax error's message also gets its file and line, which Python writes above it.
+    """
     # A chain of exceptions has several tracebacks; a syntax error has none.
     start = max((i for i, line in enumerate(traceback) if line.startswith("Traceback")), default=0)
     for i, line in enumerate(traceback[start:], start):
         if found := re.match(r"([A-Za-z_][\w.]*)(: (.*)|$)", line):
-            name = found[1].rpartition(".")[2]
-            return name, "\n".join([found[3] or "", *traceback[i + 1 :]])
+            name, message = found[1].rpartition(".")[2], found[3] or ""
+            if name in ("SyntaxError", "IndentationError", "TabError"):
+                places = [
+                    m for line in traceback[start:i] if (m := re.match(r'  File "(.+)", line (\d+)$', line))
+                ]
+                message += f" ({Path(places[-1][1]).name}, line {places[-1][2]})" if places else ""
+            return name, "\n".join([message, *traceback[i + 1 :]])
     return "Error", traceback[-1]
+
+
+def waits_in(stack: str, is_own: Callable[[str], bool]) -> tuple[str, int]:
+    """The collective that a rank waits in ("" if the stack shows none) and its line of the learner's code.
+
+    `stack` is what faulthandler writes, innermost call first; `is_own` tells the learner's file by its path.
+    The line is 0 where no own code is on the stack.
+    """
+    frames = [(found[1], int(found[2]), found[3]) for found in FRAME.finditer(stack)]
+    collective = ""
+    for i, (file, _, name) in enumerate(frames):
+        if is_own(file):
+            # A cell's own frame is its outermost one: functions that it calls come from earlier cells.
+            return collective, next((line for f, line, n in frames[i:] if is_own(f) and n == "<module>"), 0)
+        if file.endswith("distributed_c10d.py"):
+            collective = name
+    return "", 0
 
 
 def shorten(traceback: list[str]) -> list[str]:

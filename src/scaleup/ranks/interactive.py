@@ -6,10 +6,11 @@ import atexit
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CourseError
-from .failures import AFTERMATH, Interrupted, RanksFailed, first_failed, sentence, shorten
+from .failures import AFTERMATH, Interrupted, RanksFailed, first_failed, sentence, shorten, waits_in
 from .runs import check_world_size, open_run, rank_environment
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from ipyparallel.error import RemoteError
 
 COLLECTIVE_TIMEOUT = 60  # seconds an interactive rank waits in a collective before it gives up
+AGAIN = "Run ranks.start() again, then the %%px cells that define what you use, such as model."
+NO_RANKS = (
+    "No ranks are running. Run the cell with ranks.start(), then the cells that define what this one uses."
+)
 GRACE = 3.0  # seconds the other ranks get to finish a cell once one of them has failed
 
 # The controller admits an engine after its second heartbeat: with the usual 3 s between them a start takes
@@ -29,10 +34,13 @@ _CONTROLLER = [
     "--HeartMonitor.max_heartmonitor_misses=200",
 ]
 
-# What `start` runs on each rank, in this order. Rank 0 opens the store on a port that the system chooses, so
-# that no port can be taken; the others are told its number.
+# What `start` runs on each rank, in this order. A rank that gets SIGUSR1 writes its stack, even while it
+# waits in a collective. After an error the kernel would abort a cell that comes at once, so it must not. Rank 0
+# opens the store on a port that the system chooses, so that none can be taken; the others are told its number.
 _PREPARE = """
+import faulthandler
 import os
+import signal
 import torch
 import torch.distributed as dist
 rank, world_size = {rank}, {world_size}
@@ -40,6 +48,10 @@ os.environ.update(RANK="{rank}", LOCAL_RANK="{rank}", WORLD_SIZE="{world_size}")
 torch.set_num_threads(1)
 get_ipython().InteractiveTB.set_mode(mode="Plain")
 get_ipython().colors = "nocolor"
+get_ipython().kernel._abort_queues = lambda *_: None
+_stack = open({stack!r}, "w")
+faulthandler.register(signal.SIGUSR1, _stack, all_threads=False)
+del faulthandler, signal
 """
 _OPEN_STORE = """
 _store = dist.TCPStore("127.0.0.1", {port}, world_size, is_master={is_master}, wait_for_workers=False)
@@ -63,9 +75,8 @@ class Ranks:
     def __init__(self, world_size: int) -> None:
         self.world_size = world_size
         self.client: Client | None = None
-        self._given_up: dict[
-            int, AsyncResult
-        ] = {}  # a cell that we left while these ranks still worked on it
+        self._cell = ""  # the last one
+        self._given_up: dict[int, AsyncResult] = {}  # the ranks that still worked on it when we left it
         self._folder, self._keeper = open_run()
 
     def __repr__(self) -> str:
@@ -75,7 +86,15 @@ class Ranks:
 
     def __getitem__(self, name: str) -> list[Any]:
         self._check_ready()
-        return self.client[:].pull(name, block=True)
+        pulled = [self.client[rank].pull(name, block=False) for rank in range(self.world_size)]
+        for rank, result in enumerate(pulled):
+            result.wait()
+            if _failed(result):
+                error = _error(result)
+                if error.ename == "NameError":
+                    raise CourseError(f"Rank {rank} has no {name!r} yet. Run the %%px cell that defines it.")
+                raise CourseError(f"Rank {rank} cannot hand over {name!r}: {error.ename}: {error.evalue}")
+        return [result.get() for result in pulled]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._check_ready()
@@ -104,7 +123,13 @@ class Ranks:
 
         ranks = range(self.world_size)
         self._wait(
-            [self._submit(_PREPARE.format(rank=r, world_size=self.world_size), [r]) for r in ranks], timeout
+            [
+                self._submit(
+                    _PREPARE.format(rank=r, world_size=self.world_size, stack=str(self._stack(r))), [r]
+                )
+                for r in ranks
+            ],
+            timeout,
         )
         self._wait([self._submit(_OPEN_STORE.format(port=0, is_master=True), [0])], timeout)
         port = self.client[0].pull("_port", block=True)
@@ -125,18 +150,40 @@ class Ranks:
 
     def _check_ready(self) -> None:
         if self.client is None:
-            raise CourseError("No ranks are running. Run ranks.start() first.")
+            raise CourseError(NO_RANKS)
         if gone := sorted(set(range(self.world_size)) - set(self.client.ids)):
-            raise CourseError(f"Rank {gone[0]} has ended. Run ranks.start() again.")
+            raise CourseError(f"Rank {gone[0]} has ended. {AGAIN}")
         if busy := _waiting(self._given_up):
-            raise CourseError(
-                f"Rank {min(busy)} is still busy with an earlier cell: it probably waits in a collective "
-                "that another rank never called. Run ranks.start() again."
+            raise CourseError(self._still(min(busy)))
+
+    def _stack(self, rank: int) -> Path:
+        return self._folder / f"stack{rank}.txt"
+
+    def _still(self, rank: int) -> str:
+        """What a rank still does in the last cell, as far as its stack shows it, and what to do."""
+        file = self._stack(rank)
+        before = file.stat().st_size
+        self.client.send_signal("SIGUSR1", targets=[rank], block=False)
+        end = time.monotonic() + 1
+        while (size := file.stat().st_size) == before and time.monotonic() < end:
+            time.sleep(0.02)
+        if size > before:
+            time.sleep(0.1)  # it may still be writing
+        with file.open() as text:
+            text.seek(before)
+            collective, line = waits_in(text.read(), lambda path: "ipykernel_" in Path(path).parent.name)
+        lines = self._cell.splitlines()
+        where = f" in the line `{lines[line - 1].strip()}`" if 0 < line <= len(lines) else ""
+        if collective:
+            return (
+                f"Rank {rank} still waits in dist.{collective}{where}: not every rank made this call. {AGAIN}"
             )
+        return f"Rank {rank} is still busy with its cell{where}. Wait until it is done, or do this: {AGAIN}"
 
     def run_cell(self, cell: str, ranks: Iterable[int] | None = None) -> dict[int, AsyncResult]:
         """Start a cell on all ranks, or on some, without waiting."""
         self._check_ready()
+        self._cell = cell
         return self._submit(cell, ranks, silent=False)
 
     def finish(self, results: dict[int, AsyncResult]) -> None:
@@ -169,10 +216,7 @@ class Ranks:
         self._given_up = waiting = _waiting(results)
         self._show(results)
         if waiting:
-            print(
-                f"Interrupted, but rank {min(waiting)} cannot be: it probably waits in a collective. "
-                "Run ranks.start() again."
-            )
+            print(f"Interrupted, but not every rank could be. {self._still(min(waiting))}")
         else:
             print("Interrupted: the ranks are ready for the next cell.")
 
@@ -202,15 +246,15 @@ class Ranks:
             return
         error = errors[rank]
         if error.ename == "EngineError":
-            raise RanksFailed(f"The process of rank {rank} ended. Run ranks.start() again.", rank, "")
+            raise RanksFailed(f"The process of rank {rank} ended. {AGAIN}", rank, "")
         traceback = shorten([line for line in (error.traceback or "").splitlines() if line.strip()])
         for line in traceback:
             print(f"[rank {rank}] {line}")
         message = sentence(rank, error.ename, error.evalue)
         if self._given_up:
-            message += f" Rank {min(self._given_up)} still waits for it, probably in a collective."
-        if self._given_up or any(AFTERMATH.search(error.evalue) for error in errors.values()):
-            message += " Run ranks.start() again."
+            message += f" {self._still(min(self._given_up))}"
+        elif any(AFTERMATH.search(error.evalue) for error in errors.values()):
+            message += f" {AGAIN}"
         raise RanksFailed(message, rank, "\n".join(traceback))
 
     def close(self) -> None:
@@ -291,6 +335,24 @@ def stop() -> None:
 
 
 atexit.register(stop)
+
+
+def _say_how_to_start() -> None:
+    """Until ranks are started, and after the kernel restarts, `%%px` and `%px` say what to do."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None or shell.find_cell_magic("px") is not None:
+        return
+
+    def px(line: str, cell: str | None = None) -> None:
+        raise CourseError(NO_RANKS)
+
+    shell.register_magic_function(px, "line_cell", "px")
+
+
+if "IPython" in sys.modules:  # a rank or a guard does not import it
+    _say_how_to_start()
 
 
 def _activate(group: Ranks) -> None:

@@ -1,7 +1,7 @@
 """How fast is the course's own code? Training steps beside transformers, a bare loop, and two ranks.
 
-`make bench` measures, writes `book/reference/benchmark.json` and `benchmark.png`, and brings the page beside
-them up to date. The contenders take turns step by step, so that whatever disturbs the machine hits all alike.
+`make bench` measures here; `bench_page` writes the numbers, the figure and the page into `book/reference/`.
+The contenders take turns step by step, so that whatever disturbs the machine hits all alike.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -22,7 +21,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -30,23 +28,23 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from scaleup import measure, ranks
+from scaleup.computer.resources import usable_cores
 from scaleup.config import Config, DataConfig, TrainConfig
 from scaleup.errors import CourseError
 from scaleup.measure import Timings
 from scaleup.model import GPT, GPTConfig, next_token_loss
-from scaleup.notebook import plots
 from scaleup.paths import root, state
 from scaleup.train import make_optimizer, process_group, train
 
-COURSE, LLAMA, GPT2 = "the course's GPT", "transformers Llama", "transformers GPT-2"
+from .bench_page import COURSE, GPT2, LLAMA, counted, millions, publish
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 LOOP_STEPS = 6  # in each block of the loop; the first one warms up
 TOLERANCE = 1e-4  # in nats, between two losses that have to be the same
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sizes:
     """What to measure: pairs (shape, sequences per step) and the matrix size for the peak (None: the usual).
 
     One more round than `rounds` warms up.
@@ -58,13 +56,13 @@ class Plan:
     matmul: int | None
 
 
-FULL = Plan(
+FULL = Sizes(
     shapes=((GPTConfig(), 8), (GPTConfig(layers=6, heads=6, dim=384, hidden=1152), 4)),
     rounds=9,
     loop_blocks=6,
     matmul=None,
 )
-QUICK = Plan(
+QUICK = Sizes(
     shapes=((GPTConfig(layers=2, heads=2, dim=32, hidden=64, context=32), 2),),
     rounds=2,
     loop_blocks=1,
@@ -215,14 +213,10 @@ def rate(timings: Timings, tokens: int) -> dict[str, float]:
     return {"tokens_per_second": round(timings.rate(tokens), 1), "spread": round(timings.spread, 3)}
 
 
-def core_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def measure_steps(plan: Plan, progress: Progress) -> tuple[list[dict], list[dict]]:
+def measure_steps(sizes: Sizes, progress: Progress) -> tuple[list[dict], list[dict]]:
     """(shapes, steps): what competes, and how fast, for every size, dtype and number of threads."""
     shapes, steps = [], []
-    for shape, sequences in plan.shapes:
+    for shape, sequences in sizes.shapes:
         torch.manual_seed(1)
         batch = random_batch(shape, sequences)
         course = GPT(shape)
@@ -240,17 +234,17 @@ def measure_steps(plan: Plan, progress: Progress) -> tuple[list[dict], list[dict
             }
         )
         contenders = {name: stepper(model, batch) for name, model in models.items()}
-        for threads in sorted({1, min(2, core_count())}):
+        for threads in sorted({1, min(2, usable_cores())}):
             torch.set_num_threads(threads)
             for dtype_name, dtype in DTYPES.items():
-                progress.part(f"{size} parameters, {dtype_name}, {words(threads, 'thread')}")
-                peak = measure.matmul_peak(dtype, plan.matmul)
+                progress.part(f"{size} parameters, {dtype_name}, {counted(threads, 'thread')}")
+                peak = measure.matmul_peak(dtype, sizes.matmul)
                 turns = {
                     name: lambda step=step, dtype=dtype: step(dtype) for name, step in contenders.items()
                 }
-                times = take_turns(turns, plan.rounds, progress.tick)
+                times = take_turns(turns, sizes.rounds, progress.tick)
                 # Before and after: a peak that somebody else's work cut short would flatter the MFU.
-                peak = max(peak, measure.matmul_peak(dtype, plan.matmul))
+                peak = max(peak, measure.matmul_peak(dtype, sizes.matmul))
                 tokens = sequences * shape.context
                 flops = measure.flops_per_token(shape, shape.context)
                 found = {
@@ -271,16 +265,16 @@ def measure_steps(plan: Plan, progress: Progress) -> tuple[list[dict], list[dict
     return shapes, steps
 
 
-def measure_loop(plan: Plan, progress: Progress) -> dict[str, Any]:
+def measure_loop(sizes: Sizes, progress: Progress) -> dict[str, Any]:
     """`scaleup.train.train` beside the bare step, on the smallest shape, in blocks that take turns.
 
     The loop clocks its own steps: loading a batch, learning rate, clipping of gradients and all the rest, but
     not the line it writes into its log nor validation. Validation happens after the last step.
     """
-    shape, sequences = plan.shapes[0]
-    threads = min(2, core_count())
+    shape, sequences = sizes.shapes[0]
+    threads = min(2, usable_cores())
     torch.set_num_threads(threads)
-    progress.part(f"the course's loop, {words(threads, 'thread')}")
+    progress.part(f"the course's loop, {counted(threads, 'thread')}")
     name = f"benchmark-{os.getpid()}"
     settings = TrainConfig(
         steps=LOOP_STEPS, global_batch=sequences, micro_batch=sequences, validate_every=LOOP_STEPS
@@ -291,7 +285,7 @@ def measure_loop(plan: Plan, progress: Progress) -> dict[str, Any]:
     loop: list[float] = []
     bare: list[float] = []
     try:
-        for _ in range(plan.loop_blocks):
+        for _ in range(sizes.loop_blocks):
             loop += [tokens / done.tokens_per_second for done in train(config, quiet=True)[1:]]
             shutil.rmtree(state() / "runs" / name)
             bare += measure.repeat(step, repeats=LOOP_STEPS - 1, warmup=1).seconds
@@ -317,11 +311,11 @@ def measure_ranks(quick: bool, progress: Progress) -> list[dict]:
     return found
 
 
-def rank_part(plan: Plan) -> None:
+def rank_part(sizes: Sizes) -> None:
     """Runs on each of two ranks. While rank 0 works alone, rank 1 waits in a barrier and takes no time."""
     found = []
     with process_group() as (rank, _, _):
-        for shape, sequences in plan.shapes:
+        for shape, sequences in sizes.shapes:
             torch.manual_seed(1)
             single, shared = GPT(shape), GPT(shape)
             batch, double = random_batch(shape, sequences), random_batch(shape, 2 * sequences)
@@ -333,7 +327,7 @@ def rank_part(plan: Plan) -> None:
                 "two ranks, one thread each": ready_together(together, True, 1),
                 "one rank, two threads": ready_together(whole, rank == 0, 2),
             }
-            times = take_turns(turns, plan.rounds, lambda: None)
+            times = take_turns(turns, sizes.rounds, lambda: None)
             one, two, threads = times.values()
             tokens = sequences * shape.context
             weak, against = speedup(two, one), speedup(two, threads)
@@ -364,16 +358,13 @@ def ready_together(step: Callable[[], None], mine: bool, threads: int) -> Callab
     return turn
 
 
-# Telling
-
-
 class Progress:
     """A bar on a terminal; in a log, a line for each part."""
 
-    def __init__(self, plan: Plan) -> None:
-        threads = len({1, min(2, core_count())})
-        rounds = len(plan.shapes) * len(DTYPES) * threads * (plan.rounds + 1)
-        self._bar = tqdm(total=rounds + plan.loop_blocks + 1, unit="round", disable=not sys.stderr.isatty())
+    def __init__(self, sizes: Sizes) -> None:
+        threads = len({1, min(2, usable_cores())})
+        rounds = len(sizes.shapes) * len(DTYPES) * threads * (sizes.rounds + 1)
+        self._bar = tqdm(total=rounds + sizes.loop_blocks + 1, unit="round", disable=not sys.stderr.isatty())
 
     def part(self, name: str) -> None:
         self._bar.set_description(name)
@@ -387,185 +378,33 @@ class Progress:
         self._bar.close()
 
 
-def run(plan: Plan, quick: bool) -> dict[str, Any]:
-    """Measure everything in the plan; numbers, versions, cores and date as they go into benchmark.json."""
+def run(sizes: Sizes, quick: bool) -> dict[str, Any]:
+    """Measure everything in these sizes; numbers, versions, cores and date as they go into benchmark.json."""
     if importlib.util.find_spec("transformers") is None:
         raise CourseError("The benchmark needs transformers. Run 'make bench', which installs it.")
     threads = torch.get_num_threads()
-    progress = Progress(plan)
+    progress = Progress(sizes)
     try:
-        shapes, steps = measure_steps(plan, progress)
-        loop = measure_loop(plan, progress)
+        shapes, steps = measure_steps(sizes, progress)
+        loop = measure_loop(sizes, progress)
         parallel = measure_ranks(quick, progress)
     finally:
         progress.close()
         torch.set_num_threads(threads)
     return {
         "date": date.today().isoformat(),
-        "cores": core_count(),
+        "cores": usable_cores(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
         },
-        "rounds": plan.rounds,
+        "rounds": sizes.rounds,
         "shapes": shapes,
         "steps": steps,
         "loop": loop,
         "ranks": parallel,
     }
-
-
-def millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M"
-
-
-def words(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; all columns but the first are numbers."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)] + [""]
-
-
-def between(ratio: Mapping[str, float]) -> str:
-    """A ratio with its quartiles, e.g. 1.05 (1.02-1.08)."""
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})"
-
-
-def per_second(found: Mapping[str, float]) -> str:
-    return f"{found['tokens_per_second']:,.0f} ± {found['spread'] / 2:.0%}"
-
-
-def configuration(step: Mapping[str, Any]) -> str:
-    return f"{step['size']}, {step['dtype']}, {words(step['threads'], 'thread')}"
-
-
-def takeaway(result: Mapping[str, Any]) -> str:
-    """The figure's title: true for any outcome."""
-    ratios = [step["course_over"][LLAMA]["median"] for step in result["steps"]]
-    return (
-        f"The course's GPT runs at {min(ratios):.2f} to {max(ratios):.2f} times the speed of the same Llama"
-    )
-
-
-def alt_text(result: Mapping[str, Any]) -> str:
-    parts = []
-    for step in result["steps"]:
-        llama, gpt2 = (step["course_over"][name]["median"] for name in (LLAMA, GPT2))
-        parts.append(f"{configuration(step)}: {llama:.2f} and {gpt2:.2f}")
-    return (
-        "Points beside a line at 1, one pair for each configuration: speed of the course's GPT over "
-        f"transformers' Llama, then over GPT-2. {'; '.join(parts)}."
-    )
-
-
-def render(result: Mapping[str, Any]) -> str:
-    """What stands between the page's markers: every figure, from benchmark.json alone."""
-    versions = result["versions"]
-    machine = (
-        f"Measured on {result['date']} on {words(result['cores'], 'CPU core')} ({result['instructions']}), "
-        f"with Python {versions['python']}, PyTorch {versions['torch']} and transformers "
-        f"{versions['transformers']}. Medians of {result['rounds']} rounds."
-    )
-    lines = [machine, "", "## Shapes", ""]
-    lines += table(
-        ["model", "layers", "dim", "heads", "hidden", "sequences x tokens", *(COURSE, LLAMA, GPT2)],
-        [
-            [f"{entry['size']}", *(str(entry["shape"][key]) for key in ("layers", "dim", "heads", "hidden")),
-             f"{entry['sequences']} x {entry['shape']['context']}",
-             *(f"{entry['parameters'][name]:,}" for name in (COURSE, LLAMA, GPT2))]
-            for entry in result["shapes"]
-        ],
-    )  # fmt: skip
-    vocabulary = result["shapes"][0]["shape"]["vocab_size"]
-    lines += [f"The last three columns count parameters. The vocabulary has {vocabulary:,} tokens.", ""]
-    lines += ["## Tokens per second", ""]
-    lines += table(
-        ["model, data type, threads", COURSE, LLAMA, GPT2, "course / Llama", "course / GPT-2"],
-        [
-            [configuration(step), *(per_second(step["found"][name]) for name in (COURSE, LLAMA, GPT2)),
-             *(between(step["course_over"][name]) for name in (LLAMA, GPT2))]
-            for step in result["steps"]
-        ],
-    )  # fmt: skip
-    lines += ["```{figure} benchmark.png", f":alt: {alt_text(result)}", ":width: 100%", ""]
-    lines += [
-        f"{takeaway(result)}. Above 1 the course's GPT is faster. Bars span the middle half of the rounds."
-    ]
-    lines += ["```", "", "## Model FLOPs utilisation", ""]
-    lines += table(
-        ["model, data type, threads", "matrix-multiply rate, GFLOP/s", COURSE, LLAMA, GPT2],
-        [
-            [configuration(step), f"{step['peak_flops'] / 1e9:,.0f}",
-             *(f"{step['found'][name]['mfu']:.1%}" for name in (COURSE, LLAMA, GPT2))]
-            for step in result["steps"]
-        ],
-    )  # fmt: skip
-    loop = result["loop"]
-    lines += ["## The loop around the step", ""]
-    lines += table(
-        ["model, threads", "`scaleup.train.train`", "bare loop", "course's loop / bare"],
-        [[f"{loop['size']}, float32, {words(loop['threads'], 'thread')}", per_second(loop["loop"]),
-          per_second(loop["bare"]), f"{loop['loop_over_bare']:.2f}"]],
-    )  # fmt: skip
-    lines += ["## Two ranks", ""]
-    lines += table(
-        ["model, float32", *result["ranks"][0]["found"], "weak-scaling efficiency", "ranks / threads"],
-        [
-            [entry["size"], *(per_second(found) for found in entry["found"].values()),
-             between(entry["weak_scaling_efficiency"]), between(entry["ranks_over_threads"])]
-            for entry in result["ranks"]
-        ],
-    )  # fmt: skip
-    return "\n".join(lines).strip()
-
-
-def filled(page: str, result: Mapping[str, Any]) -> str:
-    """The page with the part between its markers made anew."""
-    before, found_begin, rest = page.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not found_begin or not found_end:
-        raise CourseError(
-            f"benchmark.md has lost its markers. Put {BEGIN} and {END} where the tables belong."
-        )
-    return f"{before}{BEGIN}\n\n{render(result)}\n\n{END}{after}"
-
-
-def draw(result: Mapping[str, Any], place: Path) -> None:
-    """Save the ratios as a PNG."""
-    names = [configuration(step) for step in result["steps"]]
-    made, axes = plots.figure(
-        takeaway(result), "speed of the course's GPT / speed of the other (1 = equal)", ""
-    )
-    with plt.rc_context(plots.STYLE):
-        looks = ((LLAMA, plots.BLUE, "o", -0.12), (GPT2, plots.ORANGE, "s", 0.12))
-        for name, colour, marker, shift in looks:
-            ratios = [step["course_over"][name] for step in result["steps"]]
-            middle = [ratio["median"] for ratio in ratios]
-            # With few rounds rounding can put a quartile on the wrong side of the median.
-            left = [max(0.0, ratio["median"] - ratio["low"]) for ratio in ratios]
-            right = [max(0.0, ratio["high"] - ratio["median"]) for ratio in ratios]
-            places = [row + shift for row in range(len(names))]
-            axes.errorbar(middle, places, xerr=[left, right], fmt=marker, color=colour, label=f"over {name}")
-        axes.axvline(1.0, color=plots.INK, linestyle="--", linewidth=1)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.title.set_fontsize("medium")
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
-        made.savefig(place, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None})
-    plt.close(made)
-
-
-def publish(result: Mapping[str, Any], page: str, folder: Path) -> None:
-    """Write benchmark.json, benchmark.png and benchmark.md into the folder."""
-    text = filled(page, result)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    draw(result, folder / "benchmark.png")
-    (folder / "benchmark.md").write_text(text, "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -576,16 +415,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rank-part", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    plan = QUICK if chosen.quick else FULL
+    sizes = QUICK if chosen.quick else FULL
     if chosen.rank_part:
-        rank_part(plan)
+        rank_part(sizes)
         return 0
     if chosen.quick and not chosen.out:
         parser.error("--quick needs --out FOLDER: its numbers are not for the book")
     try:
         home = root() / "book" / "reference"
         page = (home / "benchmark.md").read_text("utf-8")
-        publish(run(plan, chosen.quick), page, chosen.out or home)
+        publish(run(sizes, chosen.quick), page, chosen.out or home)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 2

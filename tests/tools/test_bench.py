@@ -7,10 +7,11 @@ import sys
 
 import pytest
 import torch
-from tools import bench
+from tools import bench, bench_page
 from torch import nn
 
 from scaleup import measure
+from scaleup.computer.resources import usable_cores
 from scaleup.errors import CourseError
 from scaleup.model import GPT, GPTConfig
 from scaleup.paths import root
@@ -42,7 +43,7 @@ def test_llama_copy_has_the_same_parameters_loss_and_gradients(same):
     course, llama, (inputs, targets) = same
     assert measure.parameters(course) == measure.parameters(llama)
     losses = bench.assert_same_work(course, llama, (inputs, targets))
-    assert losses[bench.COURSE] == pytest.approx(losses[bench.LLAMA], abs=1e-4)
+    assert losses[bench_page.COURSE] == pytest.approx(losses[bench_page.LLAMA], abs=1e-4)
     for model in (course, llama):
         bench.next_token_loss(bench.logits(model, inputs), targets).backward()
     theirs = dict(llama.named_parameters())
@@ -92,18 +93,18 @@ def structure(value):
 @pytest.mark.slow
 def test_a_quick_run_measures_everything(quick):
     result, page, figure = quick
-    threads = {1, min(2, bench.core_count())}
+    threads = {1, min(2, usable_cores())}
     expected = {(dtype, n) for dtype in bench.DTYPES for n in threads}
     assert {(step["dtype"], step["threads"]) for step in result["steps"]} == expected
-    names = {bench.COURSE, bench.LLAMA, bench.GPT2}
+    names = {bench_page.COURSE, bench_page.LLAMA, bench.GPT2}
     assert all(set(step["found"]) == names for step in result["steps"])
     (entry,) = result["shapes"]
-    assert entry["parameters"][bench.COURSE] == entry["parameters"][bench.LLAMA]
-    assert entry["loss"][bench.COURSE] == pytest.approx(entry["loss"][bench.LLAMA], abs=1e-4)
+    assert entry["parameters"][bench_page.COURSE] == entry["parameters"][bench_page.LLAMA]
+    assert entry["loss"][bench_page.COURSE] == pytest.approx(entry["loss"][bench_page.LLAMA], abs=1e-4)
     assert all(rate["tokens_per_second"] > 0 for step in result["steps"] for rate in step["found"].values())
     assert len(result["ranks"]) == 1 and len(result["ranks"][0]["found"]) == 3
-    assert page.count(bench.BEGIN) == page.count(bench.END) == 1
-    assert page == bench.filled((HOME / "benchmark.md").read_text("utf-8"), result)
+    assert page.count(bench_page.BEGIN) == page.count(bench_page.END) == 1
+    assert page == bench_page.filled((HOME / "benchmark.md").read_text("utf-8"), result)
     assert figure.startswith(b"\x89PNG")
 
 
@@ -123,7 +124,7 @@ def test_nothing_is_left_among_the_runs(quick):
 def test_the_page_in_the_book_says_what_its_numbers_say(quick):
     result = json.loads((HOME / "benchmark.json").read_text("utf-8"))
     page = (HOME / "benchmark.md").read_text("utf-8")
-    assert page == bench.filled(page, result), "run: make bench"
+    assert page == bench_page.filled(page, result), "run: make bench"
     assert structure(result) == structure(quick[0]), "benchmark.json is of another version: run make bench"
     assert (HOME / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
@@ -136,4 +137,4 @@ def test_quick_numbers_never_reach_the_book(capsys):
 
 def test_a_page_without_markers_is_refused():
     with pytest.raises(CourseError, match="markers"):
-        bench.filled("# Benchmark", {})
+        bench_page.filled("# Benchmark", {})

@@ -48,7 +48,7 @@ CHANGED = {
     "model.context": 512, "data.corpus": "other", "data.seq": 64,
     "train.steps": 7, "train.global_batch": 16, "train.micro_batch": 2, "train.learning_rate": 0.5,
     "train.warmup_steps": 3, "train.weight_decay": 0.3, "train.clip": 2.0, "train.dtype": "bfloat16",
-    "train.seed": 9, "train.validate_every": 11,
+    "train.seed": 9, "train.validate_every": 11, "train.log_every": 4,
 }  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Decisions with numbers: `costs` of three worlds, `scaling_runs` of small models."""
+"""Decisions with numbers: `costs` of three worlds, `scaling_runs` for a law of small models."""

@@ -1,19 +1,7 @@
-"""Exercises: check an answer, remember the progress, put things back.
+"""Exercises: `slips` writes checks, `judge` applies them, `progress` remembers, `reset` puts things back.
 
-What a learner opens is derived from the solution: see `scaleup.starters`.
-
-**Checks.** `exercises/checks/PART/LESSON.py` holds plain functions, and known-wrong answers beside them:
-
-    @exercise("average", hint="How many ranks contributed to the sum?")
-    def average(answer):
-        if answer([1.0, 3.0]) == 4.0:
-            raise NotYet("this is the sum of the gradients: divide it by the world size")
-        return "the average of two ranks is right"
-
-    known_wrong("average", code("def average(grads):\\n    return sum(grads)"), "this is the sum of …")
-
-With `file=True` the answer is a file's name and the function gets its `Path`; its known-wrong answers are
-written as `edited("broken.py", {"right": "wrong"})`, a change to the solution.
+`starters` derives what a learner opens from the solution, `run_lesson` runs it for `scaleup check`. The
+checks themselves are in `exercises/checks/PART/LESSON.py`.
 """
 
 from .answers import AS_GIVEN, EMPTY

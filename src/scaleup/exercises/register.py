@@ -1,4 +1,18 @@
-"""Writing checks: what a file of `exercises/checks/` says about its exercises."""
+"""What a file of `exercises/checks/` registers. `slips` is the short way to write it, this is the long one.
+
+`exercises/checks/PART/LESSON.py` holds plain functions, and known-wrong answers beside them:
+
+    @exercise("average", hint="How many ranks contributed to the sum?")
+    def average(answer):
+        if answer([1.0, 3.0]) == 4.0:
+            raise NotYet("this is the sum of the gradients: divide it by the world size")
+        return "the average of two ranks is right"
+
+    known_wrong("average", code("def average(grads):\\n    return sum(grads)"), "this is the sum of …")
+
+With `file=True` the answer is a file's name and the function gets its `Path`; its known-wrong answers are
+written as `edited("broken.py", {"right": "wrong"})`, a change to the solution.
+"""
 
 from __future__ import annotations
 

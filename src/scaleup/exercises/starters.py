@@ -1,8 +1,7 @@
 """What learners open: starters, derived from the solutions.
 
-Only `exercises/solutions/PART/LESSON.ipynb`, and files beside it or in the folder `LESSON/`
-there, are edited by hand. `python -m scaleup.exercises.starters` derives `exercises/PART/…` from them. A solution
-block
+Only `exercises/solutions/PART/LESSON.ipynb`, and files beside it or in the folder `LESSON/` there, are edited
+by hand. `python -m scaleup.exercises.starters` derives `exercises/PART/…` from them. A solution block
 
     ### BEGIN SOLUTION
     layout = {"tp": 4}

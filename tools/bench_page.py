@@ -11,18 +11,15 @@ import matplotlib.pyplot as plt
 
 from scaleup.errors import CourseError
 from scaleup.notebook import plots
-from scaleup.words import markdown_table
+from scaleup.words import count, markdown_table
 
-COURSE, LLAMA, GPT2 = "the course's GPT", "transformers Llama", "transformers GPT-2"
+from .contenders import COURSE, GPT2, LLAMA
+
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M"
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def millions(number: int) -> str:
+    return f"{number / 1e6:.1f} M"
 
 
 def numbers_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -39,7 +36,7 @@ def per_second(found: Mapping[str, float]) -> str:
 
 
 def configuration(step: Mapping[str, Any]) -> str:
-    return f"{step['size']}, {step['dtype']}, {counted(step['threads'], 'thread')}"
+    return f"{step['size']}, {step['dtype']}, {count(step['threads'], 'thread')}"
 
 
 def takeaway(result: Mapping[str, Any]) -> str:
@@ -65,7 +62,7 @@ def render(result: Mapping[str, Any]) -> str:
     """What stands between the page's markers: every figure, from benchmark.json alone."""
     versions = result["versions"]
     machine = (
-        f"Measured on {result['date']} on {counted(result['cores'], 'CPU core')} ({result['instructions']}), "
+        f"Measured on {result['date']} on {count(result['cores'], 'CPU core')} ({result['instructions']}), "
         f"with Python {versions['python']}, PyTorch {versions['torch']} and transformers "
         f"{versions['transformers']}. Medians of {result['rounds']} rounds."
     )
@@ -107,7 +104,7 @@ def render(result: Mapping[str, Any]) -> str:
     lines += ["## The loop around the step", ""]
     lines += numbers_table(
         ["model, threads", "`scaleup.train.train`", "bare loop", "course's loop / bare"],
-        [[f"{loop['size']}, float32, {counted(loop['threads'], 'thread')}", per_second(loop["loop"]),
+        [[f"{loop['size']}, float32, {count(loop['threads'], 'thread')}", per_second(loop["loop"]),
           per_second(loop["bare"]), f"{loop['loop_over_bare']:.2f}"]],
     )  # fmt: skip
     lines += ["## Two ranks", ""]

@@ -1,4 +1,4 @@
-"""Words for people: the nearest known name, one line of a longer text, a table for a page."""
+"""Words for people: the nearest known name, one line of a longer text, a count, a table for a page."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers
     rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
     lines = [header, rule, *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def count(number: float, unit: str) -> str:
+    """'1 node', '0.5 hours'."""
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from tools import bench, bench_page
+from tools import bench, bench_page, contenders
 from torch import nn
 
 from scaleup import measure
@@ -36,24 +36,26 @@ def same():
     """The course's GPT, its copy as a Llama and a batch."""
     torch.manual_seed(0)
     course = GPT(SHAPE)
-    return course, bench.llama_like(course), bench.random_batch(SHAPE, 3)
+    return course, contenders.llama_like(course), contenders.random_batch(SHAPE, 3)
 
 
 def test_llama_copy_has_the_same_parameters_loss_and_gradients(same):
     course, llama, (inputs, targets) = same
     assert measure.parameters(course) == measure.parameters(llama)
-    losses = bench.assert_same_work(course, llama, (inputs, targets))
-    assert losses[bench_page.COURSE] == pytest.approx(losses[bench_page.LLAMA], abs=1e-4)
+    losses = contenders.assert_same_work(course, llama, (inputs, targets))
+    assert losses[contenders.COURSE] == pytest.approx(losses[contenders.LLAMA], abs=1e-4)
     for model in (course, llama):
-        bench.next_token_loss(bench.logits(model, inputs), targets).backward()
+        contenders.next_token_loss(contenders.logits(model, inputs), targets).backward()
     theirs = dict(llama.named_parameters())
     for name, parameter in course.named_parameters():
-        torch.testing.assert_close(parameter.grad, theirs[bench.llama_name(name)].grad, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(
+            parameter.grad, theirs[contenders.llama_name(name)].grad, rtol=1e-3, atol=1e-6
+        )
 
 
 def test_gpt2_has_matrices_of_the_same_size():
     """That is why one count of FLOPs serves all three."""
-    gpt2 = bench.gpt2_near(SHAPE)
+    gpt2 = contenders.gpt2_near(SHAPE)
     names = {name: p.numel() for name, p in gpt2.named_parameters() if p.dim() > 1 and ".wpe." not in name}
     assert sum(names.values()) - names["transformer.wte.weight"] == measure.matmul_parameters(SHAPE)
 
@@ -63,10 +65,10 @@ def test_another_model_is_not_the_same_work(same):
     with torch.no_grad():
         llama.lm_head.weight.add_(torch.randn_like(llama.lm_head.weight) * 0.1)
     with pytest.raises(CourseError, match="losses differ"):
-        bench.assert_same_work(course, llama, batch)
+        contenders.assert_same_work(course, llama, batch)
     llama.lm_head = nn.Linear(SHAPE.dim, SHAPE.vocab_size, bias=True)
     with pytest.raises(CourseError, match="parameters and the Llama"):
-        bench.assert_same_work(course, llama, batch)
+        contenders.assert_same_work(course, llama, batch)
 
 
 def test_everyone_takes_as_many_turns_and_nobody_always_begins():
@@ -96,11 +98,11 @@ def test_a_quick_run_measures_everything(quick):
     threads = {1, min(2, usable_cores())}
     expected = {(dtype, n) for dtype in bench.DTYPES for n in threads}
     assert {(step["dtype"], step["threads"]) for step in result["steps"]} == expected
-    names = {bench_page.COURSE, bench_page.LLAMA, bench.GPT2}
+    names = {contenders.COURSE, contenders.LLAMA, contenders.GPT2}
     assert all(set(step["found"]) == names for step in result["steps"])
     (entry,) = result["shapes"]
-    assert entry["parameters"][bench_page.COURSE] == entry["parameters"][bench_page.LLAMA]
-    assert entry["loss"][bench_page.COURSE] == pytest.approx(entry["loss"][bench_page.LLAMA], abs=1e-4)
+    assert entry["parameters"][contenders.COURSE] == entry["parameters"][contenders.LLAMA]
+    assert entry["loss"][contenders.COURSE] == pytest.approx(entry["loss"][contenders.LLAMA], abs=1e-4)
     assert all(rate["tokens_per_second"] > 0 for step in result["steps"] for rate in step["found"].values())
     assert len(result["ranks"]) == 1 and len(result["ranks"][0]["found"]) == 3
     assert page.count(bench_page.BEGIN) == page.count(bench_page.END) == 1

@@ -6,8 +6,7 @@ import math
 import re
 
 from ..machines import Machine
-from ..machines.job import count
-from ..words import nearest
+from ..words import count, nearest
 from .request import Request
 from .stand_in import OWN_QOS, cpus_per_core
 

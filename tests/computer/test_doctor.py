@@ -67,6 +67,7 @@ def test_what_is_not_ok_says_what_to_do(report):
     assert all(bool(finding.todo) == (finding.status != "ok") for finding in report)
 
 
+@pytest.mark.slow
 def test_lines_are_aligned_and_single(report):
     lines = [doctor.as_line(finding) for finding in report]
     for line, finding in zip(lines, report, strict=True):
@@ -76,6 +77,7 @@ def test_lines_are_aligned_and_single(report):
         assert line[20:].startswith(finding.detail)
 
 
+@pytest.mark.slow
 def test_colour_adds_to_the_words(report):
     line = doctor.as_line(report[0], colour=True)
     assert "\033[" in line and "ok" in line

@@ -1,347 +1,308 @@
-"""Checks of the exercises on the first job. All but one ask a real scheduler, and two run real jobs."""
+"""Checks of the exercises on the first job. All but two ask a real scheduler, and three run real jobs."""
 
-import contextlib
+import functools
 import math
 import re
-import shutil
-import tempfile
 import time
-from pathlib import Path
+from types import SimpleNamespace
 
 from scaleup import machines, practice
-from scaleup.errors import CourseError
-from scaleup.exercises import NotYet, code, edited, exercise, known_wrong, needs_function
+from scaleup.exercises import NotYet, code, edited, is_number, rules, says, slip
+from scaleup.exercises.jobs import Trial, cluster, queue, submit, trial
 from scaleup.machines.job import count
-from scaleup.paths import state
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator
 
 
-@contextlib.contextmanager
-def empty_machine():
-    """The practice supercomputer without a job; afterwards as it was before. Gives a folder for logs."""
-    was_up = practice.is_up()
-    practice.up()
-    if practice.run("squeue", "--noheader").stdout.strip():
-        raise CourseError(
-            "The practice supercomputer has other jobs. Cancel them (scancel --me), then check again."
-        )
-    folder = Path(tempfile.mkdtemp(dir=state(), prefix="check-"))
-    try:
-        yield folder
-    finally:
-        if was_up:
-            practice.run("scancel", "--me", check=False)
-            while practice.run("squeue", "--noheader", check=False).stdout.strip():
-                time.sleep(0.2)
-        else:
-            practice.down()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def submit(*words, cwd=None):
-    """The number of a new job; not yet if the scheduler refuses it."""
-    said = practice.run("sbatch", "--parsable", *map(str, words), check=False, cwd=cwd)
-    if said.returncode:
-        reasons = [line.split(": ")[-1] for line in said.stderr.strip().splitlines()]
-        script = words[-1] if isinstance(words[-1], Path) else None
-        raise NotYet(f"the scheduler refuses it: {'; '.join(reasons)}{unread(script) if script else ''}")
-    return said.stdout.strip()
-
-
-def unread(script):
-    """The end of a sentence, if there are lines in the script that Slurm passes over."""
-    late = request(script.read_text("utf-8")).late
-    return ". Slurm reads no #SBATCH line below the first command" if late else ""
-
-
-def fields(job):
-    """What the scheduler noted for a job, by scontrol's names."""
-    shown = practice.run("scontrol", "--oneliner", "show", "job", job).stdout
-    return {name: value for name, _, value in (part.partition("=") for part in shown.split())}
-
-
-def wishes(path):
-    """What a script asks for, as the scheduler understands it. It is submitted, held and cancelled."""
-    with empty_machine():
-        submit("--test-only", path)  # Slurm does not compare a held job with the nodes
-        noted = fields(submit("--hold", path))
-    hours, minutes, seconds = (int(part) for part in noted["TimeLimit"].split("-")[-1].split(":"))
-    nodes = int(noted["NumNodes"].split("-")[0])
-    found = {name: re.search(r"gpu\S*?:(\d+)$", noted.get(f"TresPer{name}", "")) for name in ("Node", "Job")}
-    devices = int(found["Node"][1]) * nodes if found["Node"] else int(found["Job"][1]) if found["Job"] else 0
-    return {
-        "partition": noted["Partition"],
-        "minutes": 60 * hours + minutes + seconds / 60,
-        "nodes": nodes,
-        "tasks": int(noted["NumTasks"]),
-        "devices": devices,
-    }
+def script(name, limit=60):
+    """For an exercise whose answer is a script: an example is what to change in the solution."""
+    return {"example": functools.partial(edited, f"first-job/{name}.sh"), "file": True, "limit": limit}
 
 
 # ---------------------------------------------------------------- five scripts
 
-
-@exercise("account", hint="Where does Slurm stop reading #SBATCH lines?", limit=60, file=True)
-def account(path):
-    asked = wishes(path)
-    if asked["devices"] != 1:
-        raise NotYet(
-            f"it is accepted, but with {count(asked['devices'], 'device')}. It needs one{unread(path)}"
-        )
-    if asked["minutes"] != 10:
-        raise NotYet(f"it is accepted, but for {asked['minutes']:g} minutes, not 10{unread(path)}")
-    return "accepted, with one device for ten minutes"
-
-
-known_wrong(
-    "account",
-    edited("first-job/account.sh", {"--account=practice": "--account=practise"}),
-    "the scheduler refuses it: this machine wants --account=practice; "
-    "Invalid account or account/partition combination specified",
+REFUSED = "the scheduler refuses it: "
+WRONG_ACCOUNT = (
+    "this machine wants --account=practice; Invalid account or account/partition combination specified"
 )
-known_wrong(
+UNREAD = ". Slurm reads no #SBATCH line below the first command"
+COMMENT = ". To Slurm '{}' is a comment: it reads #SBATCH only"
+ACCOUNT, GPUS, TIME = "#SBATCH --account", "#SBATCH --gpus-per-node=1", "#SBATCH --time=00:10:00"
+
+
+def hours_and_minutes(job):
+    """Whether the time limit was meant as hours:minutes."""
+    return re.fullmatch(r"\d?\d:\d\d", job.options.get("time", "")) and job.minutes < 2
+
+
+COLON = "to Slurm two numbers are minutes:seconds, so this is a minute. Write hours:minutes:seconds"
+rules(
     "account",
-    edited("first-job/account.sh", {"#SBATCH --gpus-per-node=1": "set -e\n#SBATCH --gpus-per-node=1"}),
-    "it is accepted, but with 0 devices. It needs one. Slurm reads no #SBATCH line below the first command",
+    trial,
+    [
+        slip(
+            lambda job: job.devices != 1,
+            "it is accepted, but with {devices} devices. It needs one{unread}",
+            says({GPUS: f"set -e\n{GPUS}"}, devices=0, unread=UNREAD),
+            says({GPUS: "#SBATCH --gpus-per-node=2"}, devices=2, unread=""),
+            says({GPUS: "# SBATCH --gpus-per-node=1"}, devices=0, unread=COMMENT.format("# SBATCH")),
+        ),
+        slip(hours_and_minutes, COLON, {"00:10:00": "00:10"}),
+        slip(
+            lambda job: job.minutes != 10,
+            "it is accepted, but for {minutes:g} minutes, not 10{unread}",
+            says({f"{TIME}\n\nset -e": f"set -e\n{TIME}"}, minutes=5, unread=UNREAD),
+        ),
+        slip(
+            lambda job: job.unread,
+            "it is accepted, but not all of it was read{unread}",
+            says({TIME: "", GPUS: f"{GPUS} --time=10\nset -e"}, unread=UNREAD),
+        ),
+    ],
+    also=[
+        says({f"{ACCOUNT}=practice": f"{ACCOUNT}=practise"}, REFUSED + WRONG_ACCOUNT),
+        says({ACCOUNT: f"set -e\n{ACCOUNT}"}, REFUSED + WRONG_ACCOUNT + UNREAD),
+        says({ACCOUNT: "#sbatch --account"}, REFUSED + WRONG_ACCOUNT + COMMENT.format("#sbatch")),
+    ],
+    hint="Where does Slurm stop reading #SBATCH lines?",
+    done="accepted, with one device for ten minutes",
+    **script("account"),
 )
-known_wrong(
-    "account",
-    edited("first-job/account.sh", {"#SBATCH --time=00:10:00\n\nset -e": "set -e\n#SBATCH --time=00:10:00"}),
-    "it is accepted, but for 5 minutes, not 10. Slurm reads no #SBATCH line below the first command",
-)
 
 
-known_wrong(
-    "account",
-    edited("first-job/account.sh", {"#SBATCH --account=practice": "set -e\n#SBATCH --account=practice"}),
-    "the scheduler refuses it: this machine wants --account=practice; Invalid account or account/partition "
-    "combination specified. Slurm reads no #SBATCH line below the first command",
-)
-known_wrong(
-    "account",
-    edited("first-job/account.sh", {"--gpus-per-node=1": "--gpus-per-node=2"}),
-    "it is accepted, but with 2 devices. It needs one",
-)
-
-
-@exercise("time", hint="Compare the limits of both partitions: sinfo.", limit=60, file=True)
-def time_limit(path):
-    asked = wishes(path)
-    if asked["minutes"] < 25:
-        raise NotYet(
-            f"it is accepted, but after {asked['minutes']:g} minutes Slurm would end a job that needs 25"
-        )
-    if asked["minutes"] < 28:
-        raise NotYet(
-            f"it is accepted, but {asked['minutes']:g} minutes leave nothing to spare. "
-            "Ask for a fifth to a quarter more than the job needs"
-        )
-    if asked["minutes"] > 45:
-        raise NotYet(
-            f"it is accepted, but asks for {asked['minutes']:g} minutes and needs 25. It fits fewer gaps"
-        )
-    if asked["devices"] != 2:
-        raise NotYet("the job shall have two devices, as before")
-    return f"accepted in the partition {asked['partition']}, with some minutes to spare"
-
-
-known_wrong(
+LIMIT, ASK = "00:30:00", "Ask for a fifth to a quarter more than the job needs"
+TOO_LONG = "Requested time limit is invalid (missing or exceeds some limit)"
+rules(
     "time",
-    edited("first-job/time.sh", {"--partition=gpu": "--partition=debug", "00:30:00": "00:15:00"}),
-    "it is accepted, but after 15 minutes Slurm would end a job that needs 25",
-)
-known_wrong(
-    "time",
-    edited("first-job/time.sh", {"00:30:00": "25"}),
-    "it is accepted, but 25 minutes leave nothing to spare. "
-    "Ask for a fifth to a quarter more than the job needs",
-)
-known_wrong(
-    "time",
-    edited("first-job/time.sh", {"00:30:00": "01:00:00"}),
-    "it is accepted, but asks for 60 minutes and needs 25. It fits fewer gaps",
-)
-known_wrong(
-    "time",
-    edited("first-job/time.sh", {"00:30:00": "02:00:00"}),
-    "the scheduler refuses it: Requested time limit is invalid (missing or exceeds some limit)",
+    trial,
+    [
+        slip(hours_and_minutes, COLON, {LIMIT: "00:30"}),
+        slip(
+            lambda job: job.minutes < 25,
+            "it is accepted, but after {minutes:g} minutes Slurm would end a job that needs 25",
+            says({"--partition=gpu": "--partition=debug", LIMIT: "00:15:00"}, minutes=15),
+        ),
+        slip(
+            lambda job: job.minutes == 25,
+            f"it is accepted, but 25 minutes leave nothing to spare. {ASK}",
+            {LIMIT: "25"},
+        ),
+        slip(
+            lambda job: job.minutes < 30,
+            f"it is accepted, but {{minutes:g}} minutes leave little to spare. {ASK}",
+            says({LIMIT: "28"}, minutes=28),
+        ),
+        slip(
+            lambda job: job.minutes > 32,  # a quarter more are 31.25, and Slurm counts whole minutes
+            "it is accepted, but asks for {minutes:g} minutes and needs 25. It fits fewer gaps",
+            says({LIMIT: "01:00:00"}, minutes=60),
+            says({LIMIT: "40"}, minutes=40),
+        ),
+        slip(
+            lambda job: job.devices != 2,
+            "the job shall have two devices, as before",
+            {"--gpus-per-node=2": "--gpus-per-node=1"},
+        ),
+    ],
+    also=[says({LIMIT: "02:00:00"}, REFUSED + TOO_LONG)],
+    hint="Compare the limits of both partitions: sinfo.",
+    done=lambda job: f"accepted in the partition {job.asked['Partition']}, with some minutes to spare",
+    **script("time"),
 )
 
 
-UNEVEN = (
+NODES, TASKS, DEVICES, SRUN = (
+    "--nodes=2",
+    "--ntasks-per-node=2",
+    "--gpus-per-node=2",
+    "srun --gpus-per-task=1",
+)
+ONLY = "error: Only allocated 2 nodes asked for 3"
+uneven = slip(
+    lambda job: "More processors requested" in job.log and "ntasks-per-node" not in job.options,
     "it is accepted, but its tasks do not start: with --ntasks=4 Slurm is free to choose, and gave cores "
-    "for three tasks on one node and for one on the other. Use --ntasks-per-node"
+    "for three tasks on one node and for one on the other. Use --ntasks-per-node",
+    {TASKS: "--ntasks=4"},
 )
-
-
-def run(path, folder):
-    """Runs a script; gives its fields, its state and its log. Not yet if Slurm spread the tasks unevenly."""
-    job = submit(f"--output={folder}/log", "--open-mode=truncate", path, cwd=folder)
-    noted = fields(job)
-    ended = practice.wait(job, limit=30)
-    log = (folder / "log").read_text()
-    if "More processors requested" in log and re.search(r"--ntasks\b(?!-)|-n\b", path.read_text("utf-8")):
-        raise NotYet(UNEVEN)
-    return noted, ended, log
-
-
-def last_words(log):
-    return (log.strip().splitlines() or ["nothing in its log"])[-1].removeprefix("srun: ")
-
-
-@exercise("devices", hint="--nodes and --gpus-per-node multiply. So do the tasks.", limit=60, file=True)
-def devices(path):
-    with empty_machine() as folder:
-        asked = wishes(path)
-        if asked["devices"] != 4:
-            raise NotYet(
-                f"it is accepted, but with {count(asked['devices'], 'device')} in all. "
-                "The training wants four"
-            )
-        if asked["nodes"] != 2:
-            raise NotYet(
-                f"four devices fit on two nodes. Spread over {asked['nodes']}, they talk more slowly"
-            )
-        if asked["tasks"] != 4:
-            raise NotYet(
-                f"it is accepted, but starts {asked['tasks']} tasks on four devices. Start one for each"
-            )
-        _, ended, log = run(path, folder)
-    if ended != "COMPLETED":
-        raise NotYet(f"it is accepted, but ended as {ended}: {last_words(log)}")
-    if log.count("a rank trains") != 4:
-        raise NotYet("four ranks should train. Leave the srun line as it is")
-    return "accepted: two nodes, four devices, four tasks, and it runs"
-
-
-known_wrong(
+rules(
     "devices",
-    edited("first-job/devices.sh", {"--nodes=2": "--nodes=1"}),
-    "it is accepted, but with 2 devices in all. The training wants four",
+    trial,
+    [
+        slip(
+            lambda job: job.devices != 4,
+            "it is accepted, but with {devices} devices in all. The training wants four",
+            says({NODES: "--nodes=1"}, devices=2),
+            says({DEVICES: ""}, devices=0),
+        ),
+        slip(
+            lambda job: job.nodes != 2,
+            "four devices fit on two nodes. Spread over {nodes}, they talk more slowly",
+            says({NODES: "--nodes=4", DEVICES: "--gpus-per-node=1"}, nodes=4),
+        ),
+        slip(
+            lambda job: job.tasks != 4,
+            "it is accepted, but starts {tasks} tasks on four devices. Start one for each",
+            says({TASKS: "--ntasks-per-node=4"}, tasks=8),
+        ),
+        uneven,
+        slip(
+            lambda job: job.state != "COMPLETED",
+            "it is accepted, but ended as {state}: {last}",
+            says({SRUN: f"{SRUN} --nodes=3"}, state="FAILED", last=ONLY),
+        ),
+        slip(
+            lambda job: job.log.count("a rank trains") != 4,
+            "four ranks should train. Leave the srun line as it is",
+            {f"{SRUN} echo": "echo"},
+        ),
+    ],
+    also=[
+        says({DEVICES: "--gpus-per-node=4"}, f"{REFUSED}Requested node configuration is not available"),
+    ],
+    hint="--nodes and --gpus-per-node multiply. So do the tasks.",
+    done="accepted: two nodes, four devices, four tasks, and it runs",
+    **script("devices"),
 )
-known_wrong(
-    "devices",
-    edited("first-job/devices.sh", {"--ntasks-per-node=2": "--ntasks-per-node=4"}),
-    "it is accepted, but starts 8 tasks on four devices. Start one for each",
-)
-known_wrong(
-    "devices",
-    edited("first-job/devices.sh", {"--gpus-per-node=2": "--gpus-per-node=4"}),
-    "the scheduler refuses it: Requested node configuration is not available",
-)
-known_wrong(
-    "devices",
-    edited("first-job/devices.sh", {"--nodes=2": "--nodes=4", "--gpus-per-node=2": "--gpus-per-node=1"}),
-    "four devices fit on two nodes. Spread over 4, they talk more slowly",
-)
-known_wrong("devices", edited("first-job/devices.sh", {"--ntasks-per-node=2": "--ntasks=4"}), UNEVEN)
 
 
-@exercise("idle", hint="How many tasks does srun start? Each uses one device.", limit=60, file=True)
-def idle(path):
-    with empty_machine() as folder:
-        noted, ended, log = run(path, folder)
-    held = int(re.search(r"\d+$", noted.get("TresPerNode", "0"))[0])
-    if held == 2 and int(noted["NumTasks"]) > 4:
-        raise NotYet(f"{noted['NumTasks']} tasks cannot have one of 4 devices each")
-    used = re.findall(r"^rank \d+ uses (\S+ \S+)$", log, re.MULTILINE)
-    if ended != "COMPLETED" or not used:
-        raise NotYet(f"the job ended as {ended}: {last_words(log)}")
-    if held != 2 or len({place.split()[0] for place in used}) != 2:
-        raise NotYet("the training shall have both devices of two nodes. Change the tasks, not the devices")
-    if len(used) == 4 and any("," in place for place in used):
-        raise NotYet("each task sees both devices of its node. Leave the srun line as it is")
-    if len(set(used)) < 4:
-        raise NotYet(f"the job holds 4 devices, and its {len(used)} tasks use {len(set(used))} of them")
-    return "four ranks on four devices, none idle"
+class Ranks(Trial):
+    """A script whose ranks say where they are, such as 'rank 0 uses node1 0,1'."""
+
+    @functools.cached_property
+    def places(self):
+        return re.findall(r"^rank \d+ uses (\S+ \S+)$", self.log, re.MULTILINE)
+
+    several = property(lambda self: any("," in place for place in self.places))
+    ranks = property(lambda self: len(self.places))
+    used = property(lambda self: len(set(self.places)))
 
 
-known_wrong(
+rules(
     "idle",
-    edited("first-job/idle.sh", {"--ntasks-per-node=2": "--ntasks=2"}),
-    "the job holds 4 devices, and its 2 tasks use 2 of them",
-)
-known_wrong(
-    "idle",
-    edited(
-        "first-job/idle.sh", {"--gpus-per-node=2": "--gpus-per-node=1", "--ntasks-per-node=2": "--ntasks=2"}
-    ),
-    "the training shall have both devices of two nodes. Change the tasks, not the devices",
-)
-known_wrong(
-    "idle",
-    edited("first-job/idle.sh", {"--ntasks-per-node=2": "--ntasks-per-node=4"}),
-    "8 tasks cannot have one of 4 devices each",
-)
-known_wrong("idle", edited("first-job/idle.sh", {"--ntasks-per-node=2": "--ntasks=4"}), UNEVEN)
-known_wrong(
-    "idle",
-    edited("first-job/idle.sh", {"srun --gpus-per-task=1": "srun"}),
-    "each task sees both devices of its node. Leave the srun line as it is",
+    functools.partial(trial, kind=Ranks),
+    [
+        slip(
+            lambda job: job.devices == 4 and job.tasks > 4,
+            "{tasks} tasks cannot have one of 4 devices each",
+            says({TASKS: "--ntasks-per-node=4"}, tasks=8),
+        ),
+        slip(
+            lambda job: job.devices != 4 or job.nodes != 2,
+            "the training shall have both devices of two nodes. Change the tasks, not the devices",
+            {DEVICES: "--gpus-per-node=1", TASKS: "--ntasks=2"},
+        ),
+        uneven,
+        slip(
+            lambda job: job.state != "COMPLETED" or not job.places,
+            "the job ended as {state}: {last}",
+            says({SRUN: f"{SRUN} --nodes=3"}, state="FAILED", last=ONLY),
+        ),
+        slip(
+            lambda job: job.ranks == 4 and job.several,
+            "each task sees both devices of its node. Leave the srun line as it is",
+            {SRUN: "srun"},
+        ),
+        slip(
+            lambda job: job.several and SRUN not in job.text,
+            "a task that sees two devices trains on one of them. Start a task for each device",
+            {SRUN: "srun --gpus-per-task=2", TASKS: "--ntasks-per-node=1"},
+        ),
+        slip(
+            lambda job: job.used < 4,
+            "the job holds 4 devices, and its {ranks} tasks use {used} of them",
+            says({TASKS: "--ntasks=2"}, ranks=2, used=2),
+        ),
+    ],
+    hint="How many tasks does srun start? Each uses one device.",
+    done="four ranks on four devices, none idle",
+    **script("idle"),
 )
 
 
-@exercise("share", hint="Divide a node by its devices: how many cores, how much memory?", limit=60, file=True)
 def share(path):
-    lumi = machines.machine("lumi-g")
+    """What the script for LUMI lacks, and what an hour of it costs in GPU-hours, of two devices each."""
     with Validator("lumi-g") as scheduler:
         verdict = scheduler.check(path)
     if not verdict.accepted:
         raise NotYet(f"the scheduler refuses it. {verdict.advice}")
-    asked = request(path.read_text("utf-8"))
-    if asked.partition == "standard-g":
-        raise NotYet("it is accepted, but standard-g gives and charges whole nodes: 4 GPU-hours an hour")
-    cores, memory = (
-        lumi["cores_per_device"].value,
-        lumi["node_memory_gb"].value / lumi["devices_per_node"].value,
-    )
-    for what, has, least in (
-        ("a device", asked.devices, 1),
-        ("40 GB", asked.memory_gb, 40),
-        ("four hours", asked.hours, 4),
-        (f"the device's own share of {cores} cores", asked.cpus, cores),
-    ):
-        if not has or has < least:
-            given = f"{has:g}" if has else "none"
-            raise NotYet(f"it is accepted, but the idea needs {what}, and the script asks for {given}")
-    shares = {
-        "devices": asked.devices,
-        "cores": math.ceil(asked.cpus / cores),
-        "memory": math.ceil(asked.memory_gb / memory),
+    asked, lumi = request(path.read_text("utf-8")), machines.machine("lumi-g")
+    node_gb, cores = lumi["node_memory_gb"].value, lumi["cores_per_device"].value
+    memory = node_gb if asked.options.get("mem") == "0" else asked.memory_gb or 0  # 0 is Slurm's word for all
+    needs = {
+        "a device": (asked.devices or 0, 1),
+        "40 GB": (memory, 40),
+        "four hours": (asked.hours or 0, 4),
+        f"the device's own share of {cores} cores": (asked.cpus or 0, cores),
     }
-    cost = max(shares.values()) / 2
-    if cost > 0.5:
-        largest = " and ".join(what for what, share in shares.items() if share == 2 * cost)
-        hours = "1 GPU-hour" if cost == 1 else f"{cost:g} GPU-hours"
-        raise NotYet(f"it is accepted, but an hour costs {hours}. The largest share is charged: {largest}")
-    return "accepted, and an hour costs 0.5 GPU-hours"
+    lacks = next((what for what, (has, least) in needs.items() if has < least), None)
+    parts = {
+        "devices": asked.devices or 0,
+        "cores": math.ceil((asked.cpus or 0) / cores),
+        "memory": math.ceil(memory * lumi["devices_per_node"].value / node_gb),
+    }
+    whole = {
+        "standard-g gives and charges whole nodes": asked.partition == "standard-g",
+        "--exclusive takes and pays for the whole node": "exclusive" in asked.options,
+    }
+    return SimpleNamespace(
+        whole=next((why for why, holds in whole.items() if holds), None),
+        lacks=lacks,
+        given=f"{needs[lacks][0]:g}" if lacks and needs[lacks][0] else "none",
+        hours=asked.hours,
+        cost=count(max(parts.values()) / 2, "GPU-hour"),
+        largest=" and ".join(what for what, part in parts.items() if part == max(parts.values())),
+    )
 
 
-known_wrong(
+CORES, MEMORY = "--cpus-per-task=7", "--mem=60G"
+NODE = "#SBATCH --nodes=1\n#SBATCH --ntasks-per-node=1"
+rules(
     "share",
-    edited("first-job/lumi.sh", {"--cpus-per-task=7": "--cpus-per-task=56", "--mem=60G": "--mem=480G"}),
-    "it is accepted, but an hour costs 4 GPU-hours. The largest share is charged: cores and memory",
-)
-known_wrong(
-    "share",
-    edited("first-job/lumi.sh", {"--mem=60G": "--mem=64G"}),
-    "it is accepted, but an hour costs 1 GPU-hour. The largest share is charged: memory",
-)
-known_wrong(
-    "share",
-    edited("first-job/lumi.sh", {"--partition=small-g": "--partition=standard-g"}),
-    "it is accepted, but standard-g gives and charges whole nodes: 4 GPU-hours an hour",
-)
-known_wrong(
-    "share",
-    edited("first-job/lumi.sh", {"--mem=60G": "--mem=16G"}),
-    "it is accepted, but the idea needs 40 GB, and the script asks for 16",
-)
-known_wrong(
-    "share",
-    edited("first-job/lumi.sh", {"--cpus-per-task=7": "--cpus-per-task=1"}),
-    "it is accepted, but the idea needs the device's own share of 7 cores, and the script asks for 1",
+    share,
+    [
+        slip(
+            lambda job: job.whole,
+            "it is accepted, but {whole}: 4 GPU-hours an hour",
+            says({"small-g": "standard-g"}, whole="standard-g gives and charges whole nodes"),
+            says({NODE: "#SBATCH --exclusive"}, whole="--exclusive takes and pays for the whole node"),
+        ),
+        slip(
+            lambda job: job.lacks,
+            "it is accepted, but the idea needs {lacks}, and the script asks for {given}",
+            says({MEMORY: "--mem=16G"}, lacks="40 GB", given="16"),
+            says({CORES: "--cpus-per-task=1"}, lacks="the device's own share of 7 cores", given="1"),
+            says({f"#SBATCH {MEMORY}\n": ""}, lacks="40 GB", given="none"),
+            says({"04:00:00": "02:00:00"}, lacks="four hours", given="2"),
+        ),
+        slip(
+            lambda job: job.cost != "0.5 GPU-hours",
+            "it is accepted, but an hour costs {cost}. The largest share is charged: {largest}",
+            says(
+                {CORES: "--cpus-per-task=56", MEMORY: "--mem=480G"},
+                cost="4 GPU-hours",
+                largest="cores and memory",
+            ),
+            says({MEMORY: "--mem=64G"}, cost="1 GPU-hour", largest="memory"),
+            says({MEMORY: "--mem=0"}, cost="4 GPU-hours", largest="memory"),
+            says({"gpus-per-node=1": "gpus-per-node=2"}, cost="1 GPU-hour", largest="devices"),
+            says({NODE: "#SBATCH -n 1", CORES: "-c 14"}, cost="1 GPU-hour", largest="cores"),
+        ),
+        slip(
+            lambda job: job.hours > 5,
+            "an hour costs 0.5 GPU-hours, as it should, but the idea needs four hours, not that many",
+            {"04:00:00": "1-00:00:00"},
+        ),
+    ],
+    also=[
+        says(
+            {MEMORY: "--mem=600G"},
+            "the scheduler refuses it. A node of LUMI-G has 480 GB of memory for jobs; "
+            "the script asks for 600.",
+        )
+    ],
+    hint="Divide a node by its devices: how many cores, how much memory?",
+    done="accepted, and an hour costs 0.5 GPU-hours",
+    **script("lumi"),
 )
 
 
@@ -352,262 +313,366 @@ QUEUE = {"A": (2, 10), "B": (4, 5), "C": (2, 15), "D": (1, 5), "E": (2, 3)}  # n
 
 def planned_order():
     """The jobs by the time at which the scheduler started them or expects to; the first two tie by number."""
-    with empty_machine():
+    with cluster(empty=True) as folder:
         for name, (nodes, minutes) in QUEUE.items():
-            submit(
-                f"--job-name={name}", "--account=practice", f"--nodes={nodes}", f"--time={minutes}",
-                "--gpus-per-node=2", "--output=/dev/null", "--wrap=sleep 600",
-            )  # fmt: skip
-        time.sleep(6)  # one whole plan after the last one came
+            wish = f"--account=practice --gpus-per-node=2 --output=/dev/null --nodes={nodes} --time={minutes}"
+            submit(*wish.split(), f"--job-name={name}", "--wrap=sleep 600", cwd=folder)
+        # E came last: a plan that has a time for it was made with all five in the queue.
         while "N/A" in (said := practice.run("squeue", "--noheader", "--format=%S %i %j").stdout):
-            time.sleep(0.5)
+            time.sleep(0.2)
     lines = sorted((start, int(job), name) for start, job, name in map(str.split, said.splitlines()))
     return [name for _, _, name in lines]
 
 
-@exercise("order", hint="When does B start? What ends before that, on the nodes left over?", limit=60)
-def order(answer):
-    if isinstance(answer, list | tuple):
-        answer = "".join(map(str, answer))
+ORDER = "give the five names in the order of their starts, such as ['A', 'B', 'C', 'D', 'E']"
+
+
+def names(answer):
+    answer = "".join(map(str, answer)) if isinstance(answer, list | tuple) else answer
     answer = re.findall(r"[^\W_]", answer.upper()) if isinstance(answer, str) else []
     if sorted(answer) != list(QUEUE):
-        raise NotYet("give the five names in the order of their starts, such as ['A', 'B', 'C', 'D', 'E']")
-    if answer == list(QUEUE):
-        raise NotYet("this is the order in which they came. Nodes would stand idle while B waits")
-    if answer.index("C") < answer.index("B"):
-        raise NotYet("C would still hold two nodes when A ends, and B wants all four in that minute")
-    if answer.index("E") > answer.index("B"):
-        raise NotYet("E fits into a gap too: look at minute 5, when D ends, and at minute 10")
-    if answer[0] != "A":
-        raise NotYet("A came first, to an empty machine: it starts at once")
-    if answer.index("E") < answer.index("D"):
-        raise NotYet("D came before E and takes one of the two free nodes at once. E wants two")
-    right = planned_order()
-    if answer == right:
-        return f"the scheduler plans the same: {', '.join(right)}"
-    place = next(i for i in range(5) if answer[i] != right[i])
-    raise NotYet(f"at place {place + 1} the scheduler starts another job than {answer[place]}")
+        raise NotYet(ORDER)
+    return "".join(answer)
 
 
-known_wrong(
-    "order", list("ABCDE"), "this is the order in which they came. Nodes would stand idle while B waits"
+def as_planned(order):
+    if order != (right := "".join(planned_order())):
+        raise NotYet(f"the scheduler plans another order: {', '.join(right)}. Check once more")
+    return f"the scheduler plans the same: {', '.join(right)}"
+
+
+rules(
+    "order",
+    names,
+    [
+        slip(
+            "ABCDE".__eq__,
+            "this is the order in which they came. Nodes would stand idle while B waits",
+            list("ABCDE"),
+        ),
+        slip(
+            lambda order: order.index("C") < order.index("B"),
+            "C would still hold two nodes when A ends, and B wants all four in that minute",
+            list("ACBDE"),
+        ),
+        slip(
+            lambda order: order.index("D") > order.index("B"),
+            "D fits beside A at once: it takes one of the two free nodes, and ends before B can start",
+            list("ABDEC"),
+            "AEBDC",
+        ),
+        slip(
+            lambda order: order.index("E") > order.index("B"),
+            "E fits into a gap too: look at minute 5, when D ends, and at minute 10",
+            list("ADBEC"),
+        ),
+        slip(
+            lambda order: order[0] != "A", "A came first, to an empty machine: it starts at once", "D A E B C"
+        ),
+        slip(
+            lambda order: order.index("E") < order.index("D"),
+            "D came before E and takes one of the two free nodes at once. E wants two",
+            "a, e, d, b, c",
+        ),
+    ],
+    also=[says("A first", ORDER), says({"A": 0, "B": 10}, ORDER)],
+    hint="When does B start? What ends before that, on the nodes left over?",
+    done=as_planned,
+    limit=60,
 )
-known_wrong(
-    "order", list("ACBDE"), "C would still hold two nodes when A ends, and B wants all four in that minute"
-)
-known_wrong("order", list("ADBEC"), "E fits into a gap too: look at minute 5, when D ends, and at minute 10")
-known_wrong(
-    "order", "a, e, d, b, c", "D came before E and takes one of the two free nodes at once. E wants two"
-)
-known_wrong("order", "D A E B C", "A came first, to an empty machine: it starts at once")
 
 
 # ---------------------------------------------------------------- hours
 
 GRANTS = {"lumi-g": 50_001, "leonardo-booster": 100_000, "mn5-acc": 400_000, "jupiter-booster": 1_008_000}
+FACT = "machine['node_hour_cost'] is a fact with its source: .value is its number"
+TWO = "return two numbers: node-hours, and whole runs"
+SWAPPED = "the two numbers are swapped: node-hours first, then whole runs"
 
 
-@exercise("hours", hint="machine['node_hour_cost'].value is what one node and one hour cost.")
-def hours(answer):
-    needs_function(answer, "runs")
+def first_off(answer):
+    """The first machine on which the answer is wrong, else the last. Runs are of 8 nodes for 12 hours."""
     for name, grant in GRANTS.items():
         machine = machines.machine(name)
-        cost, devices = machine["node_hour_cost"].value, machine["devices_per_node"].value
+        cost = machine["node_hour_cost"].value
         try:
             got = answer(grant, machine, 8, 12)
         except TypeError as error:
-            if "Fact" in str(error):
-                raise NotYet(
-                    "machine['node_hour_cost'] is a fact with its source: .value is its number"
-                ) from None
-            raise
-        if not isinstance(got, tuple | list) or len(got) != 2:
-            raise NotYet("return two numbers: node-hours, and whole runs")
-        found, whole = got
-        called = machine["name"].value
-        if math.isclose(found, grant * cost):
-            raise NotYet("multiplied where you have to divide: the grant is in the unit of the bill")
-        if devices != cost and math.isclose(found, grant / devices):
-            raise NotYet(
-                f"{called}: a node has {devices} devices, but the bill counts {cost} for it, "
-                f"in the unit {machine['billing_unit']}"
-            )
-        if found == grant // cost != grant / cost:
-            raise NotYet("node-hours need not be whole: round down the runs only")
-        if not math.isclose(found, grant / cost):
-            raise NotYet(f"{called}: {grant:,} of its units are {grant / cost:,g} node-hours, not {found:,g}")
-        right = math.floor(grant / cost / (8 * 12))
-        if whole == right + 1:
-            raise NotYet(f"{called}: the last run would end without hours. Round down")
-        if whole != right:
-            raise NotYet(f"{called}: 8 nodes for 12 hours fit {right} whole times into it, not {whole:g}")
-    return "node-hours and whole runs on all four machines"
+            raise NotYet(FACT) if "Fact" in str(error) else error from None
+        if not isinstance(got, tuple | list) or len(got) != 2 or not all(map(is_number, got)):
+            raise NotYet(TWO)
+        off = SimpleNamespace(
+            name=machine["name"].value, grant=grant, cost=cost, devices=machine["devices_per_node"].value,
+            unit=machine["billing_unit"], found=got[0], whole=got[1], right=grant / cost,
+            runs=math.floor(grant / cost / 96),
+        )  # fmt: skip
+        if not math.isclose(off.found, off.right) or off.whole != off.runs:
+            break
+    return off
 
 
-RUNS = """
-def runs(grant, machine, nodes, hours):
-    node_hours = {}
-    return node_hours, {}
-"""
-RIGHT = 'grant / machine["node_hour_cost"].value', "int(node_hours // (nodes * hours))"
-known_wrong(
-    "hours",
-    code(RUNS.format('grant / machine["devices_per_node"].value', RIGHT[1])),
-    "LUMI-G: a node has 8 devices, but the bill counts 4 for it, "
-    "in the unit GPU-hour (one module of two devices)",
-)
-known_wrong(
-    "hours",
-    code(RUNS.format('grant * machine["node_hour_cost"].value', RIGHT[1])),
-    "multiplied where you have to divide: the grant is in the unit of the bill",
-)
-known_wrong(
-    "hours",
-    code(RUNS.format('grant // machine["node_hour_cost"].value', RIGHT[1])),
-    "node-hours need not be whole: round down the runs only",
-)
-known_wrong(
-    "hours",
-    code(RUNS.format('grant / machine["node_hour_cost"]', RIGHT[1])),
-    "machine['node_hour_cost'] is a fact with its source: .value is its number",
-)
-known_wrong(
-    "hours",
-    code(RUNS.format("grant / 4", RIGHT[1])),
-    "Leonardo Booster: a node has 4 devices, but the bill counts 32 for it, in the unit core-hour",
-)
-known_wrong(
-    "hours",
-    code(RUNS.format(RIGHT[0], "-int(-node_hours // (nodes * hours))")),
-    "LUMI-G: the last run would end without hours. Round down",
-)
-known_wrong(
-    "hours",
-    code(RUNS.format(RIGHT[0], "node_hours / (nodes * hours)")),
-    "LUMI-G: 8 nodes for 12 hours fit 130 whole times into it, not 130.211",
-)
+def finds(value):
+    """A test: whether the node-hours are those that `value` makes of the machine."""
+    return lambda off: math.isclose(off.found, value(off)) and value(off) != off.right
 
 
-@exercise("grant", hint="The note of MareNostrum 5's billing unit says what a GPU-hour is.")
-def grant(answer):
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise NotYet("give what your function returns: (node-hours, whole runs)")
-    found = float(answer[0])
-    sentences = {
-        625.0: "the bill is in core-hours, the grant in GPU-hours. Convert it first",
-        50_000 / 8: "a node of MareNostrum 5 has 4 devices, not 8",
-        50_000.0: "these are GPU-hours; a node has four GPUs",
-        1_000_000.0: "these are core-hours, the unit of the bill. Your function makes node-hours of them",
-        2_500.0: "this takes a GPU-hour for a fifth of what it is. How many core-hours are in it?",
-    }
-    if found in sentences:
-        raise NotYet(sentences[found])
-    if found != 12_500:
-        raise NotYet(f"50,000 GPU-hours are not {found:,g} node-hours")
-    if answer[1] != 130:
-        raise NotYet(f"4 nodes for 24 hours are 96 node-hours, so it is not {answer[1]:g} runs")
-    return "12,500 node-hours pay for 130 runs"
+HOURS = 'grant / machine["node_hour_cost"].value'
 
 
-known_wrong("grant", (625.0, 6), "the bill is in core-hours, the grant in GPU-hours. Convert it first")
-known_wrong("grant", (50_000, 520), "these are GPU-hours; a node has four GPUs")
-known_wrong(
+def runs(node_hours=HOURS, whole="int(node_hours // (nodes * hours))", order="node_hours, whole"):
+    body = f"node_hours = {node_hours}\n    whole = {whole}\n    return {order}"
+    return f"def runs(grant, machine, nodes, hours):\n    {body}"
+
+
+rules(
+    "hours",
+    first_off,
+    [
+        slip(
+            lambda off: off.found == off.runs and math.isclose(off.whole, off.right),
+            SWAPPED,
+            runs(order="whole, node_hours"),
+        ),
+        slip(
+            finds(lambda off: off.grant * off.cost),
+            "multiplied where you have to divide: the grant is in the unit of the bill",
+            runs(HOURS.replace("/", "*")),
+        ),
+        slip(
+            finds(lambda off: off.grant),
+            "this is the grant itself. Divide it by what an hour of one node costs",
+            runs("grant"),
+        ),
+        slip(
+            finds(lambda off: off.grant / off.devices),
+            "{name}: a node has {devices} devices, but the bill counts {cost} for it, in the unit {unit}",
+            says(
+                runs('grant / machine["devices_per_node"].value'),
+                name="LUMI-G", devices=8, cost=4, unit="GPU-hour (one module of two devices)",
+            ),
+            says(runs("grant / 4"), name="Leonardo Booster", devices=4, cost=32, unit="core-hour"),
+        ),
+        slip(
+            lambda off: off.found == off.grant // off.cost != off.right,
+            "node-hours need not be whole: round down the runs only",
+            runs(HOURS.replace("/", "//")),
+        ),
+        slip(
+            finds(lambda off: off.right / 8),
+            "these are hours of all nodes of a run together. A node-hour is one node for one hour",
+            runs(f"{HOURS} / nodes"),
+        ),
+        slip(
+            lambda off: not math.isclose(off.found, off.right),
+            "{name}: {grant:,} of its units are {right:,g} node-hours, not {found:,g}",
+            says(runs(f"{HOURS} + 1"), name="LUMI-G", grant=50_001, right=12_500.25, found=12_501.25),
+        ),
+        slip(
+            lambda off: off.whole == off.runs + 1,
+            "{name}: the last run would end without hours. Round down",
+            says(runs(whole="-int(-node_hours // (nodes * hours))"), name="LUMI-G"),
+        ),
+        slip(
+            lambda off: math.floor(off.whole) in (off.right // 12, off.right // 8),
+            "a run costs its nodes times its hours in node-hours, and you divided by one of the two",
+            runs(whole="int(node_hours // hours)"),
+            runs(whole="int(node_hours // nodes)"),
+        ),
+        slip(
+            lambda off: off.whole == off.grant // 96,
+            "the runs are paid from the node-hours, not from the grant in the unit of the bill",
+            runs(whole="int(grant // (nodes * hours))"),
+        ),
+        slip(
+            lambda off: off.whole != off.runs,
+            "{name}: 8 nodes for 12 hours fit {runs} whole times into it, not {whole:g}",
+            says(runs(whole="node_hours / (nodes * hours)"), name="LUMI-G", runs=130, whole=130.211),
+        ),
+    ],
+    also=[
+        says(runs('grant / machine["node_hour_cost"]'), FACT),
+        says(runs(order="whole"), TWO),
+        says(runs(order='f"{node_hours} node-hours", whole'), TWO),
+    ],
+    needs="runs",
+    example=code,
+    hint="machine['node_hour_cost'].value is what one node and one hour cost.",
+    done="node-hours and whole runs on all four machines",
+)  # fmt: skip
+
+
+def granted(answer):
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(is_number, answer)):
+        raise NotYet(GIVE)
+    return SimpleNamespace(hours=answer[0], runs=answer[1])
+
+
+GIVE = "give what your function returns: (node-hours, whole runs)"
+NODE_HOURS = {
+    625: "the bill is in core-hours, the grant in GPU-hours. Convert it first",
+    6_250: "a node of MareNostrum 5 has 4 devices, not 8",
+    50_000: "these are GPU-hours; a node has four GPUs",
+    1_000_000: "these are core-hours, the unit of the bill. Your function makes node-hours of them",
+    2_500: "this takes a GPU-hour for a fifth of what it is. How many core-hours are in it?",
+    250_000: "these are core-hours over four devices. An hour of a node costs 80 core-hours",
+    10_000: "this sets a fifth aside, as a careful plan does. The question is about the whole grant",
+    130: SWAPPED,
+}
+rules(
     "grant",
-    (1_000_000, 10_416),
-    "these are core-hours, the unit of the bill. Your function makes node-hours of them",
+    granted,
+    [
+        *(
+            slip(lambda given, wrong=wrong: given.hours == wrong, sentence, (wrong, 1))
+            for wrong, sentence in NODE_HOURS.items()
+        ),
+        slip(
+            lambda given: given.hours != 12_500,
+            "50,000 GPU-hours are not {hours:,g} node-hours",
+            says((3_125, 32), hours=3_125),
+        ),
+        slip(
+            lambda given: given.runs != 130,
+            "4 nodes for 24 hours are 96 node-hours, so it is not {runs:g} runs",
+            says((12_500.0, 65), runs=65),
+            says((12_500, 131), runs=131),
+        ),
+    ],
+    also=[says(12_500, GIVE), says(("12,500", 130), GIVE)],
+    hint="The note of MareNostrum 5's billing unit says what a GPU-hour is.",
+    done="12,500 node-hours pay for 130 runs",
 )
-known_wrong("grant", (12_500.0, 65), "4 nodes for 24 hours are 96 node-hours, so it is not 65 runs")
 
 
 # ---------------------------------------------------------------- the chain
 
-
-def run_chain(path, status):
-    """Runs the learner's script with a training that ends with `status`.
-
-    Returns what happened, in its order, and what is left in the queue for ever.
-    """
-    with empty_machine() as folder:
-        for script in path.parent.glob("*.sh"):
-            shutil.copy(script, folder)
-        said = practice.run("bash", path.name, str(status), cwd=folder, check=False)
-        if said.returncode or "error" in said.stderr:
-            raise NotYet(f"the script fails: {(said.stderr or said.stdout).strip().splitlines()[-1]}")
-        quiet = 0
-        while quiet < 8:  # looks at half-second intervals at which nothing ran
-            time.sleep(0.5)
-            left = practice.run("squeue", "--noheader", "--format=%T %j %r").stdout.split("\n")[:-1]
-            if not left:
-                break
-            moving = [line for line in left if "Dependency" not in line]
-            quiet = 0 if moving else quiet + 1
-        events = folder / "events.txt"
-        happened = events.read_text().splitlines() if events.exists() else []
-    return happened, {line.split()[1] for line in left}
-
-
-@exercise("chain", hint="Which condition is true after success only, which in any case?", limit=90, file=True)
-def chain(path):
-    if found := re.search(r"\b(evaluate|cleanup)\.sh\b[^\n;|&)]*\s--\w", path.read_text("utf-8")):
-        raise NotYet(f"options after {found[1]}.sh go to the script, not to sbatch. Put them before its name")
-    happened, left = run_chain(path, 0)
-    if "train ends" not in happened:
-        raise NotYet("the training did not run. Leave the first sbatch line as it was")
-    if "evaluate begins" not in happened:
-        raise NotYet("the training succeeded, and the evaluation did not run")
-    if happened.index("evaluate begins") < happened.index("train ends"):
-        raise NotYet("the evaluation did not wait for the training")
-    if "cleanup" not in happened:
-        raise NotYet("training and evaluation succeeded, and the clean-up did not run")
-    if happened[-1] != "cleanup":
-        raise NotYet("the clean-up ran while the others still needed their files")
-    happened, left = run_chain(path, 1)
-    if "evaluate begins" in happened:
-        raise NotYet("the training failed, and the evaluation ran all the same: afterany is not afterok")
-    if "cleanup" not in happened and "evaluate" in left:
-        raise NotYet(
-            "the training failed, so the evaluation waits for ever, and the clean-up waits for it. "
-            "Let Slurm cancel what can never start"
-        )
-    if "cleanup" not in happened:
-        raise NotYet("the training failed, and the clean-up did not run")
-    if left:
-        raise NotYet(f"all is done, and {', '.join(sorted(left))} stays in the queue for ever")
-    return "evaluated after success only, cleaned up in any case, nothing left in the queue"
-
-
-KILL = " --kill-on-invalid-dep=yes"
-known_wrong(
-    "chain",
-    edited("first-job/chain.sh", {'--dependency="afterok:$train" --kill-on-invalid-dep=yes ': ""}),
-    "the evaluation did not wait for the training",
-)
-known_wrong(
-    "chain",
-    edited(
-        "first-job/chain.sh",
-        {'"afterany:$train:$evaluate" cleanup.sh': '"afterany:$train" cleanup.sh --mem=2G'},
+SEEN_IN_THE_TEXT = {
+    r"\b(evaluate|cleanup)\.sh\b[^\n;|&)]*\s--\w": (
+        "options after {}.sh go to the script, not to sbatch. Put them before its name"
     ),
-    "options after cleanup.sh go to the script, not to sbatch. Put them before its name",
-)
-known_wrong(
+    r"'[^'\n]*after\w*:[^'\n]*(\$\w+)": (
+        "single quotes keep bash from filling in {}. Use double ones, or none"
+    ),
+    r"\bafter\w*:(?:\S+:)?(train|evaluate)\b": "bash fills in ${} only with its $, and Slurm got the word",
+    r"=\$\(sbatch (?!.*--parsable)[^\n]*?(\w+\.sh)": (
+        "without --parsable sbatch says a sentence of {}, and a condition needs the number"
+    ),
+    r"\b(after):": "{} waits until the other job has begun. Which one waits until it has ended well?",
+}
+
+
+def left_for_ever(folder):
+    """The jobs of a chain that can never start, once nothing else is in the queue; None before that."""
+    jobs = [words.split() for words, _ in queue(folder, "%i %j %r %E")]
+    stuck = {number for number, _, reason, _ in jobs if reason == "DependencyNeverSatisfied"}
+    for _ in jobs:  # whoever waits for one of them waits as long
+        stuck |= {number for number, *_, waits_for in jobs if stuck & set(re.findall(r"\d+", waits_for))}
+    return {name for _, name, *_ in jobs} if stuck.issuperset(job[0] for job in jobs) else None
+
+
+def chains(path):
+    """The script twice at the same time, with a training that succeeds and with one that fails."""
+    for pattern, sentence in SEEN_IN_THE_TEXT.items():
+        if found := re.search(pattern, path.read_text("utf-8")):
+            raise NotYet(sentence.format(found[1]))
+    with cluster(empty=True) as top:
+        folders = [top / status for status in "01"]
+        for folder in folders:
+            folder.mkdir()
+            Trial(path, folder)
+            said = practice.run("bash", path.name, folder.name, cwd=folder, check=False)
+            if said.returncode or "error" in said.stderr:
+                raise NotYet(f"the script fails: {(said.stderr or said.stdout).strip().splitlines()[-1]}")
+        deadline = time.monotonic() + 60
+        while None in (left := [left_for_ever(folder) for folder in folders]):
+            if time.monotonic() > deadline:
+                raise NotYet("the chain has not ended after a minute: which of its jobs waits, and for what?")
+            time.sleep(0.2)
+        events = [folder / "events.txt" for folder in folders]
+        good, bad = [file.read_text().splitlines() if file.exists() else [] for file in events]
+    return SimpleNamespace(good=good, bad=bad, left=left[1], names=", ".join(sorted(left[1])))
+
+
+AFTER_OK, KILL = '--dependency="afterok:$train"', " --kill-on-invalid-dep=yes"
+ALL = "afterany:$train:$evaluate"
+rules(
     "chain",
-    edited("first-job/chain.sh", {"afterok:$train": "afterany:$train"}),
-    "the training failed, and the evaluation ran all the same: afterany is not afterok",
-)
-known_wrong(
-    "chain",
-    edited("first-job/chain.sh", {"afterany:$train:$evaluate": "afterany:$train"}),
-    "the clean-up ran while the others still needed their files",
-)
-known_wrong(
-    "chain",
-    edited("first-job/chain.sh", {KILL: ""}),
-    "the training failed, so the evaluation waits for ever, and the clean-up waits for it. "
-    "Let Slurm cancel what can never start",
-)
-known_wrong(
-    "chain",
-    edited("first-job/chain.sh", {"afterany:$train:$evaluate": "afterok:$evaluate"}),
-    "the training failed, and the clean-up did not run",
+    chains,
+    [
+        slip(
+            lambda chain: "train ends" not in chain.good,
+            "the training did not run. Leave the first sbatch line as it was",
+            {"--parsable train.sh": "--parsable cleanup.sh"},
+        ),
+        slip(
+            lambda chain: "evaluate begins" not in chain.good,
+            "the training succeeded, and the evaluation did not run",
+            {"afterok:$train": "afternotok:$train"},
+        ),
+        slip(
+            lambda chain: chain.good.index("evaluate begins") < chain.good.index("train ends"),
+            "the evaluation did not wait for the training",
+            {f"{AFTER_OK}{KILL} ": ""},
+        ),
+        slip(
+            lambda chain: "cleanup" not in chain.good,
+            "training and evaluation succeeded, and the clean-up did not run",
+            {ALL: "afternotok:$train"},
+        ),
+        slip(
+            lambda chain: chain.good[-1] != "cleanup",
+            "the clean-up ran while the others still needed their files",
+            {ALL: "afterany:$train"},
+        ),
+        slip(
+            lambda chain: "evaluate begins" in chain.bad,
+            "the training failed, and the evaluation ran all the same: afterany is not afterok",
+            {"afterok:$train": "afterany:$train"},
+        ),
+        slip(
+            lambda chain: "cleanup" not in chain.bad and "evaluate" in chain.left,
+            "the training failed, so the evaluation waits for ever, and the clean-up waits for it. "
+            "Let Slurm cancel what can never start",
+            {KILL: ""},
+        ),
+        slip(
+            lambda chain: "cleanup" not in chain.bad,
+            "the training failed, and the clean-up did not run",
+            {ALL: "afterok:$evaluate"},
+        ),
+        slip(
+            lambda chain: chain.left,
+            "all is done, and {names} stays in the queue for ever",
+            says({KILL: "", ALL: "afterok:$evaluate?afternotok:$train"}, names="evaluate"),
+        ),
+    ],
+    also=[
+        says(
+            {f'--dependency="{ALL}" cleanup.sh': '--dependency="afterany:$train" cleanup.sh --mem=2G'},
+            "options after cleanup.sh go to the script, not to sbatch. Put them before its name",
+        ),
+        says(
+            {'"afterok:$train"': "'afterok:$train'"},
+            "single quotes keep bash from filling in $train. Use double ones, or none",
+        ),
+        says(
+            {"afterok:$train": "afterok:train"},
+            "bash fills in $train only with its $, and Slurm got the word",
+        ),
+        says(
+            {f"--parsable {AFTER_OK}": AFTER_OK},
+            "without --parsable sbatch says a sentence of evaluate.sh, and a condition needs the number",
+        ),
+        says(
+            {"afterok:$train": "after:$train"},
+            "after waits until the other job has begun. Which one waits until it has ended well?",
+        ),
+        says(
+            {"afterok:$train": "afterokay:$train"},
+            "the script fails: sbatch: error: Batch job submission failed: Job dependency problem",
+        ),
+    ],
+    hint="Which condition is true after success only, which in any case?",
+    done="evaluated after success only, cleaned up in any case, nothing left in the queue",
+    **script("chain", limit=90),
 )

@@ -1,85 +1,140 @@
 """Checks of the exercises on software. The one on caches runs the job script on a real Slurm."""
 
 import contextlib
+import difflib
+import functools
 import json
+import os
 import re
 import shlex
-import sys
-import tempfile
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
-from scaleup import machines, practice
-from scaleup.exercises import NotYet, code, edited, exercise, known_wrong, needs_function
-from scaleup.paths import state
+from scaleup import machines
+from scaleup.exercises import NotYet, code, edited, is_number, rules, says, slip
+from scaleup.exercises.jobs import PYTHON, Trial, trial
+from scaleup.exercises.starters import solution_of
+
+# ---------------------------------------------------------------- a line for a container
 
 IMAGE, PROJECT = "/images/training.sif", "/data/project_7"
 FLAGS = {"cuda": "--nv", "rocm": "--rocm"}
+FACT = "a Fact is not text: take its .value, as the cell above does"
 
 
-def options_of(line, name):
-    """The words before the image, and the command after it."""
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise NotYet(f"a shell cannot read the line for {name}: {error}") from None
-    if IMAGE not in words:
-        raise NotYet(f"the line for {name} does not name the image {IMAGE}")
-    place = words.index(IMAGE)
-    return words[:place], words[place + 1 :]
+class Line:
+    """What a line for one machine does: the words before the image, what is bound, the command after it."""
+
+    def __init__(self, machine, text):
+        self.name, self.stack = str(machine["name"]), machine["accelerator_stack"].value
+        self.runtime, self.text, self.kind = machine["container"].value, text, type(text).__name__
+        try:
+            words = shlex.split(text) if isinstance(text, str) else []
+        except ValueError as error:
+            raise NotYet(f"a shell cannot read the line for {self.name}: {error}") from None
+        self.has_image = IMAGE in words
+        place = words.index(IMAGE) if self.has_image else len(words)
+        self.options, self.command = words[:place], words[place + 1 :]
+        self.first, self.inside = (words or ["nothing"])[0], " ".join(self.command)
+        self.late = next((w for w in self.command if w in (*FLAGS.values(), "-B", "--bind")), None)
+        others = {flag for stack, flag in FLAGS.items() if stack != self.stack}
+        self.foreign = next((word for word in self.options if word in others), None)
+        flags = re.findall(r"(?:^| )(?:--bind|-B)[ =]?(\S+)", " ".join(self.options))
+        binds = [[*part.split(":"), "", ""] for flag in flags for part in flag.split(",")]
+        bind = next((part for part in binds if part[0] == PROJECT), None)
+        self.bound = bind is not None
+        self.target, self.how = (bind[1] or PROJECT, bind[2]) if bind else ("", "")
+
+    def starts(self):
+        """Whether the command starts the training, by a shell or directly."""
+        command = self.command
+        if len(command) == 3 and command[0] in ("bash", "sh") and re.fullmatch("-l?c", command[1]):
+            command = shlex.split(re.split(r"&&|;", command[2])[-1])
+        return re.fullmatch(r"(exec )?python3? (-u )?train\.py", " ".join(command))
 
 
-def binds(options):
-    """What is bound, as [source, target, options]."""
-    found = []
-    for number, word in enumerate(options):
-        flag, _, value = word.partition("=")
-        if flag in ("--bind", "-B"):
-            value = value or (options[number + 1] if number + 1 < len(options) else "")
-            for part in value.split(","):
-                source, target, options_of_bind = [*part.split(":"), "", ""][:3]
-                found.append([source, target or source, options_of_bind])
-    return found
-
-
-def check_line(machine, line):
-    name, stack = str(machine["name"]), machine["accelerator_stack"].value
-    if not isinstance(line, str):
-        raise NotYet(f"container_line has to return one line of text, not a {type(line).__name__}")
-    options, command = options_of(line, name)
-    runtime = machine["container"].value
-    if options[:1] != [runtime]:
-        if runtime in options:
-            raise NotYet(
-                f"let the line begin with {runtime}: what stands before it is not part of this answer"
-            )
-        raise NotYet(
-            f"on {name} the runtime is {runtime}, and the line begins with '{line.split()[0]}': ask the facts"
-        )
-    if options[1:2] not in (["exec"], ["run"]):
-        raise NotYet(f"after {runtime} comes what it should do: exec, or run")
-    late = [word for word in command if word in FLAGS.values() or word in ("-B", "--bind")]
-    if late:
-        raise NotYet(
-            f"{late[0]} stands after the image, so it goes to the program inside: put it before the image"
-        )
-    for wrong in [flag for kind, flag in FLAGS.items() if kind != stack and flag in options]:
-        raise NotYet(f"{wrong} is for the other vendor: the devices of {name} use {stack}")
-    if stack == "cuda" and "--nv" not in options:
-        raise NotYet(
-            f"on {name} the container gets no driver, so PyTorch finds no GPU: which flag is missing?"
-        )
-    if any(word.partition("=")[0] == "--mount" for word in options):
-        raise NotYet("write the bind mount with --bind, not with --mount")
-    bound = {source: (target, how) for source, target, how in binds(options)}
-    if PROJECT not in bound:
-        raise NotYet(f"the project folder {PROJECT} is not bound: the program would not find train.py")
-    target, how = bound[PROJECT]
-    if target != PROJECT:
-        raise NotYet(f"the project folder appears inside as {target}: give it the same path as outside")
-    if how == "ro":
-        raise NotYet("the project folder is bound to be read only (ro): no checkpoint could be written there")
-    if command != ["python", "train.py"]:
-        raise NotYet(f"inside, '{' '.join(command)}' would run: it should be python train.py")
+LINE_SLIPS = [
+    slip(
+        lambda line: not isinstance(line.text, str),
+        "container_line has to return one line of text, not a {kind}",
+        says({"whole": '[runtime, "exec", image]'}, kind="list"),
+    ),
+    slip(
+        lambda line: "{" in line.text,
+        "the line for {name} holds braces: an f before the quotes fills them in",
+        says({"whole": '"{runtime} exec {gpu} --bind {project} {image} python train.py"'}, name="LUMI-G"),
+    ),
+    slip(
+        lambda line: not line.has_image,
+        "the line for {name} does not name the image /images/training.sif",
+        says({"image": "training.sif"}, name="LUMI-G"),
+    ),
+    slip(
+        lambda line: line.first != line.runtime and line.runtime in line.options,
+        "let the line begin with {runtime}: what stands before it is not part of this answer",
+        says({"runtime": '"srun " + machine["container"].value'}, runtime="singularity"),
+    ),
+    slip(
+        lambda line: line.first != line.runtime,
+        "on {name} the runtime is {runtime}, and the line begins with '{first}': ask the facts",
+        says({"runtime": '"singularity"'}, name="JUPITER Booster", runtime="apptainer", first="singularity"),
+    ),
+    slip(
+        lambda line: line.options[1:2] not in (["exec"], ["run"]),
+        "after {runtime} comes what it should do: exec, or run",
+        says({"verb": "shell"}, runtime="singularity"),
+        says({"verb": ""}, runtime="singularity"),
+    ),
+    slip(
+        lambda line: line.late,
+        "{late} stands after the image, so it goes to the program inside: put it before the image",
+        says({"gpu": '""', "command": "--nv python train.py"}, late="--nv"),
+        says({"bind": "", "command": "--bind {project} python train.py"}, late="--bind"),
+    ),
+    slip(
+        lambda line: line.foreign,
+        "{foreign} is for the other vendor: the devices of {name} use {stack}",
+        says({"gpu": '"--nv"'}, foreign="--nv", name="LUMI-G", stack="rocm"),
+        says({"gpu": '"--rocm"'}, foreign="--rocm", name="MareNostrum 5 ACC", stack="cuda"),
+    ),
+    slip(
+        lambda line: line.stack == "cuda" and "--nv" not in line.options,
+        "on {name} the container gets no driver, so PyTorch finds no GPU: which flag is missing?",
+        says({"gpu": '""'}, name="MareNostrum 5 ACC"),
+    ),
+    slip(
+        lambda line: any(word.startswith("--mount") for word in line.options),
+        "write the bind mount with --bind, not with --mount",
+        {"bind": "--mount type=bind,src={project},dst={project}"},
+    ),
+    slip(
+        lambda line: not line.bound,
+        "the project folder /data/project_7 is not bound: the program would not find train.py",
+        {"bind": ""},
+    ),
+    slip(
+        lambda line: line.target != PROJECT,
+        "the project folder appears inside as {target}: give it the same path as outside",
+        says({"bind": "--bind {project}:/inside"}, target="/inside"),
+    ),
+    slip(
+        lambda line: line.how == "ro",
+        "the project folder is bound to be read only (ro): no checkpoint could be written there",
+        {"bind": "--bind {project}:{project}:ro"},
+    ),
+    slip(
+        lambda line: line.command[1:3] == ["-c", "python"],
+        "bash -c takes one word, so python would start without train.py: put quotes around the command",
+        {"command": "bash -c python train.py"},
+    ),
+    slip(
+        lambda line: not line.starts(),
+        "inside, '{inside}' would run: it should be python train.py",
+        says({"command": "train.py"}, inside="train.py"),
+        says({"command": "bash -c 'python test.py'"}, inside="bash -c python test.py"),
+    ),
+]
 
 
 class Text(str):
@@ -88,168 +143,120 @@ class Text(str):
     value = property(str)
 
 
-def takes_facts_for_text(answer, machine):
-    """Whether the answer would be right if facts were text."""
-    with contextlib.suppress(Exception):
-        check_line(machine, answer({field: Text(fact) for field, fact in machine.items()}, IMAGE, PROJECT))
-        return True
-    return False
-
-
-@exercise("container", hint="runtime, exec, flag of the GPU, bind mount, image, command: in this order.")
-def container(answer):
-    needs_function(answer, "container_line")
+def first_off(answer):
+    """The first of three lines that shows a slip, else the last."""
     for name in ("lumi-g", "mn5-acc", "jupiter-booster"):
         machine = machines.machine(name)
+        as_text = {field: Text(fact) for field, fact in machine.items()}
+        right_as_text = False
+        with contextlib.suppress(Exception):
+            seen = Line(machine, answer(as_text, IMAGE, PROJECT))
+            right_as_text = not any(row.test(seen) for row in LINE_SLIPS)
         try:
-            check_line(machine, answer(machine, IMAGE, PROJECT))
+            line = Line(machine, answer(machine, IMAGE, PROJECT))
         except (NotYet, TypeError):
-            if takes_facts_for_text(answer, machine):
-                raise NotYet("a Fact is not text: take its .value, as the cell above does") from None
+            if right_as_text:
+                raise NotYet(FACT) from None
             raise
-    return "the lines for LUMI-G, MareNostrum 5 and JUPITER would start the training"
+        if any(row.test(line) for row in LINE_SLIPS):
+            if right_as_text:
+                raise NotYet(FACT)
+            break
+    return line
 
 
-LINE = """
+def container_line(changes):
+    parts = {
+        "runtime": 'machine["container"]',
+        "verb": "exec",
+        "bind": "--bind {project}",
+        "image": "{image}",
+    }
+    parts["gpu"] = '"--nv" if machine["accelerator_stack"].value == "cuda" else ""'
+    parts |= {"command": "python train.py"} | changes
+    line = 'f"{{runtime}} {verb} {{gpu}} {bind} {image} {command}"'.format(**parts)
+    return code(f"""
 def container_line(machine, image, project):
-    runtime = {runtime}
-    gpu = {gpu}
-    return f"{{runtime}} exec {{gpu}} {bind} {{image}} {inside}python train.py"
-"""
+    runtime = {parts["runtime"]}
+    gpu = {parts["gpu"]}
+    return {parts.get("whole", line)}
+""")
 
 
-def line_with(
-    runtime='machine["container"]',
-    gpu='"--nv" if machine["accelerator_stack"].value == "cuda" else ""',
-    bind="--bind {project}",
-    inside="",
-):
-    return code(LINE.format(runtime=runtime, gpu=gpu, bind=bind, inside=inside))
-
-
-known_wrong(
+rules(
     "container",
-    line_with(gpu='"--nv"'),
-    "--nv is for the other vendor: the devices of LUMI-G use rocm",
-)
-known_wrong(
-    "container",
-    line_with(gpu='""'),
-    "on MareNostrum 5 ACC the container gets no driver, so PyTorch finds no GPU: which flag is missing?",
-)
-known_wrong(
-    "container",
-    line_with(bind=""),
-    "the project folder /data/project_7 is not bound: the program would not find train.py",
-)
-known_wrong(
-    "container",
-    line_with(bind="--bind {project}:/inside"),
-    "the project folder appears inside as /inside: give it the same path as outside",
-)
-known_wrong(
-    "container",
-    line_with(runtime='"singularity"'),
-    "on JUPITER Booster the runtime is apptainer, and the line begins with 'singularity': ask the facts",
-)
-known_wrong(
-    "container",
-    line_with(gpu='"--nv" if machine["accelerator_stack"] == "cuda" else ""'),
-    "a Fact is not text: take its .value, as the cell above does",
-)
-known_wrong(
-    "container",
-    line_with(runtime='machine["container"] + ""'),
-    "a Fact is not text: take its .value, as the cell above does",
-)
-known_wrong(
-    "container",
-    line_with(runtime='"srun " + machine["container"].value'),
-    "let the line begin with singularity: what stands before it is not part of this answer",
-)
-known_wrong(
-    "container",
-    line_with(bind="--mount type=bind,src={project},dst={project}"),
-    "write the bind mount with --bind, not with --mount",
-)
-known_wrong(
-    "container",
-    line_with(bind="--bind {project}:{project}:ro"),
-    "the project folder is bound to be read only (ro): no checkpoint could be written there",
-)
-known_wrong(
-    "container",
-    line_with(gpu='""', inside="--nv "),
-    "--nv stands after the image, so it goes to the program inside: put it before the image",
+    first_off,
+    LINE_SLIPS,
+    also=[
+        says({"gpu": '"--nv" if machine["accelerator_stack"] == "cuda" else ""'}, FACT),
+        says({"runtime": 'machine["container"] + ""'}, FACT),
+        says({"command": "bash -c 'python"}, "a shell cannot read the line for LUMI-G: No closing quotation"),
+    ],
+    needs="container_line",
+    example=container_line,
+    hint="runtime, exec, flag of the GPU, bind mount, image, command: in this order.",
+    done="the lines for LUMI-G, MareNostrum 5 and JUPITER would start the training",
 )
 
+# ---------------------------------------------------------------- wheels
 
 RIGHT = {"laptop": "abe", "lumi-g": "abe", "jupiter-booster": "ac"}
+WHY = {
+    "a": "py3-none-any has no compiled code in it",
+    "d": "it was built for CPython 3.11",
+    "e": "no tag speaks of the GPU, and rocm is only part of the version",
+    "f": "it wants a C library of 2.41 or newer",
+}
 
 
-def about_wheel(letter, computer, expected):
-    """Why `letter` does (`expected`) or does not install on `computer`."""
-    if expected:
-        why = {
-            "a": "py3-none-any has no compiled code in it",
-            "b": "its tags are those of that computer",
-            "c": "its tags are those of that computer",
-            "e": "no tag speaks of the GPU, and rocm is only part of the version",
-        }
-        return f"{letter} does install on {computer}: {why[letter]}"
-    architecture = "aarch64" if computer == "jupiter-booster" else "x86_64"
-    why = {
-        "b": f"it is for x86_64, and this is {architecture}",
-        "c": f"it is for aarch64, and this is {architecture}",
-        "d": "it was built for CPython 3.11",
-        "e": f"it is for x86_64, and this is {architecture}",
-        "f": "it wants a C library of 2.41 or newer",
-    }
-    return f"{letter} does not install on {computer}: {why[letter]}"
+def about(computer, letter):
+    """Why a wheel does or does not install on a computer."""
+    here, built_for = ("aarch64" if computer == "jupiter-booster" else "x86_64"), "x86_64"
+    built_for = "aarch64" if letter == "c" else built_for
+    if letter in RIGHT[computer]:
+        return (
+            f"{letter} does install on {computer}: {WHY.get(letter, 'its tags are those of that computer')}"
+        )
+    why = WHY[letter] if letter in "df" else f"it is for {built_for}, and this is {here}"
+    return f"{letter} does not install on {computer}: {why}"
 
 
-@exercise("wheels", hint="Read the last three parts of the name: Python, binary interface, platform.")
 def wheels(answer):
     if not isinstance(answer, dict) or set(answer) != set(RIGHT):
         raise NotYet(f"give a dictionary with the keys {', '.join(RIGHT)}")
-    for computer, right in RIGHT.items():
-        got = set(answer[computer])
-        if not got <= set("abcdef"):
-            raise NotYet(f"for {computer} give letters from a to f, such as 'ab', not {answer[computer]!r}")
-        for letter in sorted(got ^ set(right)):
-            raise NotYet(about_wheel(letter, computer, letter in right))
-    return "right for all three, also about the one that installs where it is of no use"
+    given = {name: x if isinstance(x, str | list | tuple | set) else "?" for name, x in answer.items()}
+    got = {name: set(re.sub(r"[\s,]", "", "".join(map(str, x)).lower())) for name, x in given.items()}
+    for name, letters in got.items():
+        if not letters <= set("abcdef"):
+            raise NotYet(f"for {name} give letters from a to f, such as 'ab', not {answer[name]!r}")
+    return next(((name, x) for name, right in RIGHT.items() for x in sorted(got[name] ^ set(right))), None)
 
 
-known_wrong(
+rules(
     "wheels",
-    RIGHT | {"laptop": "ab"},
-    "e does install on laptop: no tag speaks of the GPU, and rocm is only part of the version",
-)
-known_wrong(
-    "wheels",
-    RIGHT | {"jupiter-booster": "abc"},
-    "b does not install on jupiter-booster: it is for x86_64, and this is aarch64",
-)
-known_wrong(
-    "wheels", RIGHT | {"lumi-g": "abde"}, "d does not install on lumi-g: it was built for CPython 3.11"
-)
-known_wrong(
-    "wheels",
-    RIGHT | {"lumi-g": "abef"},
-    "f does not install on lumi-g: it wants a C library of 2.41 or newer",
-)
-known_wrong(
-    "wheels",
-    RIGHT | {"jupiter-booster": "c"},
-    "a does install on jupiter-booster: py3-none-any has no compiled code in it",
+    wheels,
+    [
+        slip((name, letter).__eq__, about(name, letter), {name: "".join(sorted(set(right) ^ {letter}))})
+        for name, right in RIGHT.items()
+        for letter in "abcdef"
+    ],
+    also=[
+        says({"lumi-g": "abx"}, "for lumi-g give letters from a to f, such as 'ab', not 'abx'"),
+        says({"lumi-g": 3}, "for lumi-g give letters from a to f, such as 'ab', not 3"),
+        says({"lumi": "abe"}, "give a dictionary with the keys laptop, lumi-g, jupiter-booster"),
+    ],
+    example=lambda wrong: RIGHT | wrong,
+    hint="Read the last three parts of the name: Python, binary interface, platform.",
+    done="right for all three, also about the one that installs where it is of no use",
 )
 
+# ---------------------------------------------------------------- caches
 
-SET_ELSEWHERE = (
-    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TORCH_HOME", "TRITON_CACHE_DIR",
-    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR",
+FOLDERS = (
+    "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+    "MPLCONFIGDIR",
 )  # fmt: skip
+KNOWN = (*FOLDERS, "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 LEFT_BY = {
     ".cache/huggingface": "HF_HOME",
     ".cache/torch": "TORCH_HOME",
@@ -259,202 +266,317 @@ LEFT_BY = {
 }
 
 
-def prepare(project):
-    """A project's folder with a model in its cache and weights to fetch."""
-    import torch
+class Job(Trial):
+    """A script with a home and a project of its own. A rehearsal only notes what its program would see."""
 
-    commit = "0" * 40
-    model = project / "models/hub/models--scaleup--tiny"
-    (model / "refs").mkdir(parents=True)
-    (model / "refs/main").write_text(commit)
-    (model / "snapshots" / commit).mkdir(parents=True)
-    (model / "snapshots" / commit / "config.json").write_text('{"layers": 4}')
-    torch.save({"weight": torch.zeros(1)}, project / "weights.pt")
+    def __init__(self, path, folder):
+        super().__init__(path, folder)
+        shutil.copy(solution_of("4-on-the-machine/software").parent / "software/first_step.py", folder)
+        self.home, self.project = (folder / "home").resolve(), (folder / "project").resolve()
+        self.settings = dict.fromkeys(KNOWN) | {"HOME": self.home, "PROJECT": self.project}
+        self.home.mkdir()
+        self.prepare()
+        self.start = re.search(r"^[^#\n]*\bfirst_step\.py", self.text, re.MULTILINE)
+
+    def prepare(self):
+        """A model in the project's cache, and weights to fetch."""
+        import torch
+
+        commit = "0" * 40
+        model = self.project / "models/hub/models--scaleup--tiny"
+        for name, text in (("refs/main", commit), (f"snapshots/{commit}/config.json", '{"layers": 4}')):
+            (model / name).parent.mkdir(parents=True)
+            (model / name).write_text(text)
+        torch.save({"weight": torch.zeros(1)}, self.project / "weights.pt")
+
+    @functools.cached_property
+    def rehearsal(self):
+        """The log, and the variables of the program (None if it was not started). Nothing is written.
+
+        A variable that is not set ends the script: as root, $NOTHING/torch would be made on the real machine.
+        """
+        fake, seen = self.folder / "fake", self.folder / "variables"
+        fake.mkdir()
+        (fake / "strict").write_text("set -u\n")
+        for name in ("python", "python3"):
+            (fake / name).write_text(f"#!/bin/sh\nenv -0 > {shlex.quote(str(seen))}\n")
+            (fake / name).chmod(0o755)
+        ran = self.run(path=str(fake), settings=self.settings | {"BASH_ENV": fake / "strict"})
+        lines = seen.read_text().split("\0") if seen.exists() else []
+        return ran, dict(line.split("=", 1) for line in lines if "=" in line) if lines else None
+
+    @functools.cached_property
+    def ran(self):
+        """The state and the log; of the rehearsal, if that did not come as far as the program."""
+        rehearsal, variables = self.rehearsal
+        return self.run(limit=70, path=PYTHON, settings=self.settings) if variables else rehearsal
+
+    def said(self, pattern):
+        return (re.search(pattern, self.rehearsal[0]["log"]) or [None, None])[1]
+
+    def value(self, name):
+        return (self.rehearsal[1] or {}).get(name)
+
+    def known(self, holds):
+        """The first of the known variables for which `holds`, None if there is none."""
+        return next((name for name in KNOWN if holds(name)), None)
+
+    def set_at(self, name):
+        """Where the script gives the variable a value, None if nowhere."""
+        found = re.search(rf"^[^#\n]*\b{name}=", self.text, re.MULTILINE)
+        return found and found.end()
+
+    def is_below(self, name):
+        return self.start and (self.set_at(name) or 0) > self.start.end()
+
+    def inside(self, place, *folders):
+        return any(Path(os.path.realpath(place)).is_relative_to(os.path.realpath(each)) for each in folders)
+
+    unset = property(lambda self: self.said(r"(\w+): unbound variable"))
+    spaced = property(
+        lambda self: self.said(r"line \d+: (.*not a valid identifier|[A-Z_]+: command not found)")
+    )
+    late = property(lambda self: self.known(lambda name: not self.value(name) and self.is_below(name)))
+    hidden = property(lambda self: self.known(lambda name: self.set_at(name) and self.value(name) is None))
+    quoted = property(lambda self: self.known(lambda name: "$" in (self.value(name) or "")))
+
+    @functools.cached_property
+    def misspelt(self):
+        """A variable of the script that nobody reads, and the known one that it was meant to be."""
+        for name in re.findall(r"^\s*(?:export\s+)?(\w+)=", self.text, re.MULTILINE):
+            near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.75)
+            if name not in KNOWN and near and self.value(near[0]) is None:
+                return name, near[0]
+        return None
+
+    wrong = property(lambda self: self.misspelt[0])
+    meant = property(lambda self: self.misspelt[1])
+
+    @functools.cached_property
+    def away(self):
+        """A folder's variable that leads neither to the project nor to the home nor to the node's disk."""
+        own = (self.home, self.project, self.value("TMPDIR") or self.project)
+        given = {name: self.value(name) for name in FOLDERS if self.value(name)}
+        return next((f"{n}={v}" for n, v in given.items() if v[0] != "/" or not self.inside(v, *own)), None)
+
+    @functools.cached_property
+    def seen(self):
+        ran, file = self.ran, self.project / "seen.json"
+        return json.loads(file.read_text()) if ran and file.exists() else None
+
+    @functools.cached_property
+    def left(self):
+        """The first file in the home directory, and the variable that sends it elsewhere."""
+        files = sorted(file for file in self.home.rglob("*") if self.seen and file.is_file())
+        return next(((name, by(name)) for name in (str(file.relative_to(self.home)) for file in files)), None)
+
+    @functools.cached_property
+    def deleted(self):
+        """A folder in the home directory that was filled and is empty now."""
+        places = [os.path.relpath(self.seen[kind], self.home) for kind in ("kernels", "weights", "fonts")]
+        return next(((place, by(place)) for place in places if not place.startswith("..")), None)
+
+    place = property(lambda self: (self.left or self.deleted)[0])
+    sends = property(lambda self: (self.left or self.deleted)[1])
 
 
-def run_job(script, home, project):
-    """Submit the script with this home; returns the state in which it ended, and its log."""
-    log = project / "job.out"
-    words = ["sh", "-c", 'PATH="$0:$PATH" exec "$@"', str(Path(sys.executable).parent), "env"]
-    words += [f"--unset={name}" for name in SET_ELSEWHERE]
-    words += [f"HOME={home}", f"PROJECT={project}"]
-    words += ["sbatch", "--parsable", f"--output={log}", f"--error={log}", script.name]
-    done = practice.run(*words, check=False, cwd=script.parent)
-    if done.returncode:
-        raise NotYet(f"Slurm refused the script: {' '.join(done.stderr.splitlines()[-2:])}")
-    return practice.wait(done.stdout.strip(), limit=70), log
+def by(place):
+    """The variable that sends what a program left at `place` elsewhere."""
+    return next((name for begin, name in LEFT_BY.items() if place.startswith(begin)), "its own variable")
 
 
-def why_not_found(hf_home, script):
-    if hf_home is None and "HF_HOME=" in script:
-        return "HF_HOME is set but not exported, so the program does not see it"
-    if hf_home and Path(hf_home).name == "hub":
-        return "the model was not found: give HF_HOME without /hub, the library adds that itself"
-    return "the model was not found: HF_HOME has to lead to $PROJECT/models"
-
-
-@exercise(
+HF, TORCH = 'export HF_HOME="$PROJECT/models"\n', 'export TORCH_HOME="$PROJECT/cache/torch"\n'
+TRITON, XDG = 'export TRITON_CACHE_DIR="$TMPDIR/triton"\n', 'export XDG_CACHE_HOME="$PROJECT/cache"\n'
+RUN = "srun python first_step.py\n"
+rules(
     "caches",
+    functools.partial(trial, kind=Job, empty=False),
+    [
+        slip(
+            lambda job: job.unset,
+            "the script uses ${unset}, which is not set here. Set are $HOME, $PROJECT and $TMPDIR",
+            says({"$PROJECT/cache/torch": "$SCRATCH/cache/torch"}, unset="SCRATCH"),
+            says({"$PROJECT/cache/torch": "$PROJEKT/cache/torch"}, unset="PROJEKT"),
+        ),
+        slip(
+            lambda job: job.spaced,
+            "the log says {spaced}: write NAME=VALUE without spaces around the =",
+            says({"export HF_HOME=": "export HF_HOME = "}, spaced="export: `=': not a valid identifier"),
+            says({"export HF_HOME=": "HF_HOME = "}, spaced="HF_HOME: command not found"),
+        ),
+        slip(
+            lambda job: job.rehearsal[1] is None,
+            "the job ended as {state}, and its log with: {last}",
+            says({RUN: "exit 3\n"}, state="FAILED", last="nothing in its log"),
+            says({RUN: "echo done\n"}, state="COMPLETED", last="done"),
+        ),
+        slip(
+            lambda job: job.late,
+            "{late} is set below the line that starts the program, which has ended by then",
+            says({TRITON: "", RUN: RUN + TRITON}, late="TRITON_CACHE_DIR"),
+        ),
+        slip(
+            lambda job: job.hidden,
+            "{hidden} is set but not exported, so the program does not see it",
+            says({"export HF_HOME=": "HF_HOME="}, hidden="HF_HOME"),
+            says({"export TRITON_CACHE_DIR=": "TRITON_CACHE_DIR="}, hidden="TRITON_CACHE_DIR"),
+        ),
+        slip(
+            lambda job: job.misspelt,
+            "no program reads {wrong}. Did you mean {meant}?",
+            says({"TRITON_CACHE_DIR": "TRITON_CACHEDIR"}, wrong="TRITON_CACHEDIR", meant="TRITON_CACHE_DIR"),
+            says({"HF_HUB_OFFLINE": "HF_OFFLINE"}, wrong="HF_OFFLINE", meant="HF_HUB_OFFLINE"),
+        ),
+        slip(
+            lambda job: job.value("HOME") != str(job.home),
+            "HOME was moved, so programs miss your keys and settings: set their own variables instead",
+            {TRITON: 'export HOME="$TMPDIR"\n' + TRITON},
+        ),
+        slip(
+            lambda job: job.quoted,
+            "{quoted} holds a $: single quotes keep bash from filling in the variable",
+            says({'"$TMPDIR/triton"': "'$TMPDIR/triton'"}, quoted="TRITON_CACHE_DIR"),
+        ),
+        slip(
+            lambda job: job.away,
+            "{away} leads neither into $PROJECT nor to $TMPDIR: is a $ missing?",
+            says({'"$PROJECT/cache/torch"': "PROJECT/torch"}, away="TORCH_HOME=PROJECT/torch"),
+            says({'"$PROJECT/cache/torch"': "/torch-of-a-check"}, away="TORCH_HOME=/torch-of-a-check"),
+        ),
+        slip(
+            lambda job: job.seen is None,
+            "the job ended as {state}, and its log with: {last}",
+            says({RUN: "srun python3 -c 'first_step.py'\n"}, state="FAILED",
+                 last="NameError: name 'first_step' is not defined"),
+        ),
+        slip(
+            lambda job: not job.seen["found"] and Path(job.value("HF_HOME") or "").name == "hub",
+            "the model was not found: give HF_HOME without /hub, the library adds that itself",
+            {"$PROJECT/models": "$PROJECT/models/hub"},
+        ),
+        slip(
+            lambda job: not job.seen["found"],
+            "the model was not found: HF_HOME has to lead to $PROJECT/models",
+            {HF: ""},
+            {"$PROJECT/models": "$PROJECT/cache"},
+        ),
+        slip(
+            lambda job: not job.seen["offline"],
+            "the hub's library would still try the network for a file that is not there: tell it not to",
+            {"export HF_HUB_OFFLINE=1\n": ""},
+            {"HF_HUB_OFFLINE=1": "HF_HUB_OFFLINE=0"},
+        ),
+        slip(
+            lambda job: job.left,
+            "~/{place} was left in the home directory: {sends} sends it elsewhere",
+            says({TRITON: ""}, place=".triton/cache/kernel.so", sends="TRITON_CACHE_DIR"),
+            says(
+                {TORCH: "", XDG: 'export MPLCONFIGDIR="$TMPDIR/fonts"\n'},
+                place=".cache/torch/hub/checkpoints/weights.pt",
+                sends="TORCH_HOME",
+            ),
+        ),
+        slip(
+            lambda job: job.deleted,
+            "~/{place} was filled and deleted, so the next job fills it anew: {sends} sends it elsewhere",
+            says(
+                {TRITON: "", RUN: f"{RUN}rm -rf ~/.triton\n"}, place=".triton/cache", sends="TRITON_CACHE_DIR"
+            ),
+        ),
+        slip(
+            lambda job: job.inside(job.seen["kernels"], job.project),
+            "compiled kernels went to the shared folder, where all ranks write at once: use $TMPDIR",
+            {TRITON: TRITON.replace("$TMPDIR", "$PROJECT/cache")},
+        ),
+        slip(
+            lambda job: not job.inside(job.seen["weights"], job.project),
+            "what torch.hub fetched went to the node's disk and is gone for the next job: use $PROJECT",
+            {TORCH: TORCH.replace("$PROJECT", "$TMPDIR")},
+        ),
+    ],
+    example=functools.partial(edited, "software/offline_job.sh"),
     hint="Five things: models, offline, torch.hub, the fonts, compiled kernels.",
+    done="the job ran without a try at the network and left the home directory empty",
     limit=90,
     file=True,
-)
-def caches(path):
-    practice.up()
-    with tempfile.TemporaryDirectory(dir=state(), ignore_cleanup_errors=True) as folder:
-        home, project = Path(folder, "home"), Path(folder, "project")
-        home.mkdir()
-        project.mkdir()
-        prepare(project)
-        ended, log = run_job(path.resolve(), home, project)
-        if not (project / "seen.json").exists():
-            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-            last = ([line for line in lines if not line.startswith("srun: ")] or lines or ["nothing"])[-1]
-            raise NotYet(f"the job ended as {ended}, and its log with: {last}")
-        seen = json.loads((project / "seen.json").read_text())
-        left = sorted(str(file.relative_to(home)) for file in home.rglob("*") if file.is_file())
-        said = log.read_text(errors="replace")
-    if spaced := re.search(r"line \d+: (.*not a valid identifier)", said):
-        raise NotYet(f"the log says {spaced[1]}: write NAME=VALUE without spaces around the =")
-    if seen["HOME"] != str(home):
-        raise NotYet(
-            "HOME was moved, so programs miss your keys and settings: set their own variables instead"
-        )
-    if not seen["found"]:
-        raise NotYet(why_not_found(seen["HF_HOME"], path.read_text()))
-    if not seen["offline"]:
-        raise NotYet(
-            "the hub's library would still try the network for a file that is not there: tell it not to"
-        )
-    for place in left:
-        for begin, variable in LEFT_BY.items():
-            if place.startswith(begin):
-                raise NotYet(f"~/{place} was left in the home directory: {variable} sends it elsewhere")
-    if left:
-        raise NotYet(f"~/{left[0]} was left in the home directory")
-    if not seen["triton_on_node"]:
-        raise NotYet("compiled kernels went to the shared folder, where all ranks write at once: use $TMPDIR")
-    if not seen["torch_in_project"]:
-        raise NotYet(
-            "what torch.hub fetched went to the node's disk and is gone for the next job: use $PROJECT"
-        )
-    return "the job ran without a try at the network and left the home directory empty"
+)  # fmt: skip
+
+# ---------------------------------------------------------------- quota
 
 
-TORCH = 'export TORCH_HOME="$PROJECT/cache/torch"\n'
-TRITON = 'export TRITON_CACHE_DIR="$TMPDIR/triton"\n'
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {TRITON: ""}),
-    "~/.triton/cache/kernel.so was left in the home directory: TRITON_CACHE_DIR sends it elsewhere",
-)
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {TRITON: 'export TRITON_CACHE_DIR="$PROJECT/cache/triton"\n'}),
-    "compiled kernels went to the shared folder, where all ranks write at once: use $TMPDIR",
-)
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {"export HF_HUB_OFFLINE=1\n": ""}),
-    "the hub's library would still try the network for a file that is not there: tell it not to",
-)
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {"export HF_HOME=": "HF_HOME="}),
-    "HF_HOME is set but not exported, so the program does not see it",
-)
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {"export HF_HOME=": "export HF_HOME = "}),
-    "the log says export: `=': not a valid identifier: write NAME=VALUE without spaces around the =",
-)
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {"$PROJECT/models": "$PROJECT/models/hub"}),
-    "the model was not found: give HF_HOME without /hub, the library adds that itself",
-)
-known_wrong(
-    "caches",
-    edited("software/offline_job.sh", {TRITON: 'export HOME="$TMPDIR"\n' + TRITON}),
-    "HOME was moved, so programs miss your keys and settings: set their own variables instead",
-)
-known_wrong(
-    "caches",
-    edited(
-        "software/offline_job.sh",
-        {TORCH: "", 'export XDG_CACHE_HOME="$PROJECT/cache"\n': 'export MPLCONFIGDIR="$TMPDIR/fonts"\n'},
-    ),
-    "~/.cache/torch/hub/checkpoints/weights.pt was left in the home directory: TORCH_HOME sends it elsewhere",
-)
-
-
-def quota(name):
-    """Files and GB of the home directory, as its fact has them; None where it does not say."""
-    home = str(machines.machine(name)["home"])
-    files, gigabytes = re.search(r"([\d,]+) files", home), re.search(r"(\d+) GB", home)
-    return files and int(files[1].replace(",", "")), gigabytes and int(gigabytes[1])
-
-
-@exercise("quota", hint="How many fit by files, how many by bytes? The smaller number is the answer.")
-def quotas(answer):
-    needs_function(answer, "fitting")
+def fits(answer):
+    """The first of eight questions that is answered wrongly, else the last: 4 homes, files and an image."""
     for name in ("lumi-g", "deucalion-gpu", "discoverer-plus", "leonardo-booster"):
-        most_files, most_gigabytes = quota(name)
-        for files, gigabytes in ((30_000, 6), (1, 3)):
-            limits = [most_gigabytes // gigabytes] + ([most_files // files] if most_files else [])
+        machine = machines.machine(name)
+        home = re.sub("(?<=\\d),(?=\\d)", "", str(machine["home"]))
+        most_files, most_gb = (re.search(rf"(\d+) {unit}", home) for unit in ("files", "GB"))
+        most_files, most_gb = most_files and int(most_files[1]), int(most_gb[1])
+        for files, gb in ((30_000, 6), (1, 3)):
+            asked = f"{files:,} file{'s' * (files > 1)} and {gb} GB into a home on {machine['name']}"
+            by_bytes, by_files = most_gb // gb, most_files // files if most_files else None
+            right = by_bytes if by_files is None else min(by_bytes, by_files)
+            off = SimpleNamespace(asked=asked, by_bytes=by_bytes, by_files=by_files, right=right)
             try:
-                got, right = answer(files, gigabytes, most_files, most_gigabytes), min(limits)
-            except TypeError:
-                if most_files is None:
-                    raise NotYet(
-                        "most_files is None where no limit is known: then do not divide it, only bytes count"
-                    ) from None
-                raise
-            if got == right:
-                continue
-            asked = f"{files:,} files and {gigabytes} GB into a home on {machines.machine(name)['name']}"
-            if most_files is None:
-                raise NotYet(
-                    f"{asked}: no limit of files is known there, so only bytes count: {right}, not {got}"
-                )
-            if isinstance(got, float) and not got.is_integer():
-                raise NotYet(f"{asked}: {got:g} environments. Only whole ones are of use")
-            if got == limits[0]:
-                raise NotYet(f"{asked}: {got} fit by bytes, but the files run out before")
-            if got == limits[1]:
-                raise NotYet(f"{asked}: {got} fit by files, but the bytes run out before")
-            raise NotYet(f"{asked}: {right} fit, not {got}")
-    return "right for four machines: as one file each, environments are limited by bytes alone"
+                off.got = answer(files, gb, most_files, most_gb)
+            except TypeError as error:
+                raise NotYet(NO_LIMIT) if most_files is None else error from None
+            if not is_number(off.got) or off.got != off.right:
+                return off
+    return off
 
 
-FITTING = """
-def fitting(files, gigabytes, most_files, most_gigabytes):
-    return {}
-"""
-BY_BYTES = "most_gigabytes // gigabytes"
-known_wrong(
+def fitting(expression):
+    return code(f"def fitting(files, gigabytes, most_files, most_gigabytes):\n    return {expression}")
+
+
+NO_LIMIT = "most_files is None where no limit is known: then do not divide it, only bytes count"
+BY_BYTES, BY_FILES = "most_gigabytes // gigabytes", "most_files // files"
+ON_LUMI = "30,000 files and 6 GB into a home on LUMI-G"
+BOTH = f"min({BY_FILES}, {BY_BYTES}) if most_files else {BY_BYTES}"
+rules(
     "quota",
-    code(FITTING.format(BY_BYTES)),
-    "30,000 files and 6 GB into a home on Deucalion GPU: 4 fit by bytes, but the files run out before",
-)
-known_wrong(
-    "quota",
-    code(FITTING.format("most_files // files")),
-    "1 files and 3 GB into a home on LUMI-G: 100000 fit by files, but the bytes run out before",
-)
-known_wrong(
-    "quota",
-    code(FITTING.format("min(most_files / files, most_gigabytes / gigabytes)")),
-    "30,000 files and 6 GB into a home on LUMI-G: 3.33333 environments. Only whole ones are of use",
-)
-known_wrong(
-    "quota",
-    code(FITTING.format(f"min((most_files or 0) // files, {BY_BYTES})")),
-    "30,000 files and 6 GB into a home on Leonardo Booster: no limit of files is known there, so only bytes "
-    "count: 8, not 0",
-)
-known_wrong(
-    "quota",
-    code(FITTING.format(f"min(most_files // files, {BY_BYTES})")),
-    "most_files is None where no limit is known: then do not divide it, only bytes count",
-)
+    fits,
+    [
+        slip(
+            lambda off: not is_number(off.got),
+            "what fitting returns has to be a number, not {got!r}",
+            says(f"str({BOTH})", got="3"),
+        ),
+        slip(
+            lambda off: off.got != off.right and off.by_files is None,
+            "{asked}: no limit of files is known there, so only bytes count: {right}, not {got}",
+            says(f"min((most_files or 0) // files, {BY_BYTES})",
+                 asked="30,000 files and 6 GB into a home on Leonardo Booster", right=8, got=0),
+        ),
+        slip(
+            lambda off: off.got != int(off.got),
+            "{asked}: {got:g} environments. Only whole ones are of use",
+            says("min(most_files / files, most_gigabytes / gigabytes)", asked=ON_LUMI, got=3.33333),
+        ),
+        slip(
+            lambda off: off.got != off.right and off.got == off.by_bytes,
+            "{asked}: {got} fit by bytes, but the files run out before",
+            says(BY_BYTES, asked="30,000 files and 6 GB into a home on Deucalion GPU", got=4),
+        ),
+        slip(
+            lambda off: off.got != off.right and off.got == off.by_files,
+            "{asked}: {got} fit by files, but the bytes run out before",
+            says(BY_FILES, asked="1 file and 3 GB into a home on LUMI-G", got=100_000),
+        ),
+        slip(
+            lambda off: off.got == off.right + 1,
+            "{asked}: {right} fit, and the next one only in part. Round down",
+            says(f"-(-({BOTH.replace('//', '/')}) // 1)", asked=ON_LUMI, right=3),
+        ),
+        slip(
+            lambda off: off.got != off.right,
+            "{asked}: {right} fit, not {got:g}",
+            says(BOTH.replace("//", "*"), asked=ON_LUMI, right=3, got=120),
+        ),
+    ],
+    also=[says(f"min({BY_FILES}, {BY_BYTES})", NO_LIMIT)],
+    needs="fitting",
+    example=fitting,
+    hint="How many fit by files, how many by bytes? The smaller number is the answer.",
+    done="right for four machines: as one file each, environments are limited by bytes alone",
+)  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,9 @@ from ..errors import CourseError
 from ..paths import state
 from ..practice.request import request
 from .register import NotYet
+
+Settings = Mapping[str, object]
+PYTHON = str(Path(sys.executable).parent)  # for `path`: scripts find this Python
 
 
 class Refused(NotYet):
@@ -58,11 +62,15 @@ def queue(folder: Path, form: str) -> list[tuple[str, str]]:
     return [(words, place) for words, place in shown if Path(place).is_relative_to(folder)]
 
 
-def submit(*words: object, cwd: Path, settings: Mapping[str, object] | None = None) -> str:
-    """The number of a new job, with variables set as in `settings`. Raises Refused."""
-    variables = [f"{name}={value}" for name, value in (settings or {}).items()]
-    command = ("env", *variables, "sbatch", "--parsable", *map(str, words))
-    said = practice.run(*command, check=False, cwd=cwd)
+def submit(*words: object, cwd: Path, path: str = "", settings: Settings | None = None) -> str:
+    """The number of a new job, with `path` in front of PATH and variables set, or unset where None.
+
+    Raises Refused.
+    """
+    variables = [f"{name}={value}" for name, value in (settings or {}).items() if value is not None]
+    unset = [f"--unset={name}" for name, value in (settings or {}).items() if value is None]
+    command = ("sh", "-c", 'PATH="$0${0:+:}$PATH" exec "$@"', path, "env", *unset, *variables)
+    said = practice.run(*command, "sbatch", "--parsable", *map(str, words), check=False, cwd=cwd)
     if said.returncode:
         script = cwd / str(words[-1])
         text = script.read_text("utf-8") if script.is_file() else ""
@@ -142,20 +150,20 @@ class Trial:
                 return int(found[1]) * times()
         return 0
 
-    def run(self, limit: float = 30, settings: Mapping[str, object] | None = None) -> dict[str, str]:
-        """Run the script; gives what was noted, with its last state (RUNNING after `limit` s) and its log."""
+    def run(self, limit: float = 30, path: str = "", settings: Settings | None = None) -> dict[str, str]:
+        """Run the script as `submit` does; gives what was noted (RUNNING after `limit` s) and its log."""
         log = self.folder / "job.log"
         log.unlink(missing_ok=True)
-        job = submit(f"--output={log}", f"--error={log}", "--open-mode=truncate", self.script,
-                     cwd=self.folder, settings=settings)  # fmt: skip
+        words = (f"--output={log}", f"--error={log}", self.script)
+        job = submit(*words, cwd=self.folder, path=path, settings=settings)
         try:
             practice.wait(job, limit)
         except CourseError:
-            if (noted := fields(job))["JobState"] == "PENDING":
+            if fields(job)["JobState"] == "PENDING":
                 raise NotYet("the job did not start: squeue shows which other jobs hold the nodes") from None
-        else:
+        finally:
             noted = fields(job)
-        practice.run("scancel", job, check=False)
+            practice.run("scancel", job, check=False)
         return noted | {"log": log.read_text(errors="replace") if log.exists() else ""}
 
     @functools.cached_property
@@ -167,7 +175,7 @@ class Trial:
     last = property(lambda self: last_words(self.log))
 
 
-def trial(path: Path, kind: type[Trial] = Trial) -> Iterator[Trial]:
-    """For `rules`: sees a script that waits for questions, on the empty practice supercomputer."""
-    with cluster(empty=True) as folder:
+def trial(path: Path, kind: type[Trial] = Trial, empty: bool = True) -> Iterator[Trial]:
+    """For `rules`: sees a script that waits for questions, on the practice supercomputer."""
+    with cluster(empty=empty) as folder:
         yield kind(path, folder)

@@ -27,9 +27,8 @@ triton.mkdir(parents=True, exist_ok=True)
 seen = {
     "found": config is not None,
     "offline": constants.HF_HUB_OFFLINE,
-    "HOME": os.environ["HOME"],
-    "HF_HOME": os.environ.get("HF_HOME"),
-    "triton_on_node": triton.resolve().is_relative_to(Path(os.environ["TMPDIR"]).resolve()),
-    "torch_in_project": Path(torch.hub.get_dir()).resolve().is_relative_to(project.resolve()),
+    "fonts": matplotlib.get_cachedir(),
+    "kernels": str(triton),
+    "weights": torch.hub.get_dir(),
 }
 (project / "seen.json").write_text(json.dumps(seen))

@@ -9,8 +9,14 @@ TORCH_SOURCE := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu,)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 LAB_READY := .venv/.lab-ready
 DEV_READY := .venv/.dev-ready
-FAST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2
+BOTH_CORES := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
 NOTEBOOKS := notebooks exercises/solutions
+
+# Python reads its own files in the locale's encoding: one without UTF-8 ends at the first umlaut in a path.
+ifneq ($(shell locale charmap 2>/dev/null),UTF-8)
+export LC_ALL := C.UTF-8
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab check test lint book bench outputs clean
@@ -20,16 +26,19 @@ help: ## list the commands
 
 setup: $(LAB_READY) ## install what the lessons need into .venv/
 
+# What JupyterLab, IPython and Matplotlib write goes below .scaleup/, unless these variables say otherwise.
+lab: export IPYTHONDIR ?= $(CURDIR)/.scaleup/ipython
+lab: export JUPYTER_CONFIG_DIR ?= $(CURDIR)/.scaleup/jupyter/config
+lab: export JUPYTER_DATA_DIR ?= $(CURDIR)/.scaleup/jupyter/data
+lab: export MPLCONFIGDIR ?= $(CURDIR)/.scaleup/matplotlib
 lab: $(LAB_READY) ## open JupyterLab on the first page (LAB_ARGS=--no-browser for a remote machine)
 	$(BIN)/jupyter lab $(LAB_ARGS)
 
 check: $(DEV_READY) lint ## while working: every test that starts no process, on both cores
-	$(FAST) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 $(PYTEST_ARGS)
 
-test: $(DEV_READY) lint ## run every test, then compare every notebook's outputs with nbval
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
-	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -p no:cacheprovider -q $(NOTEBOOKS) \
-	  $$($(BIN)/python -m tools.without_slurm)
+test: check ## run every test, and compare every notebook's outputs with nbval
+	$(BIN)/python -m pytest -m slow $(BOTH_CORES) $(NBVAL) $(PYTEST_ARGS) tests $(NOTEBOOKS) $$($(BIN)/python -m tools.without_slurm)
 	@$(BIN)/python -m tools.run_notebooks --share
 
 lint: $(DEV_READY) ## look over the code's style

@@ -3,11 +3,13 @@
 import contextlib
 import multiprocessing.util
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,14 @@ def pytest_configure():
     """A shell lets what it starts in the background ignore interrupts; tests send some, also to children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> bool:
+    """Wait until `true()` is true; False if that takes longer than `seconds`."""
+    end = time.monotonic() + seconds
+    while not (value := true()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(value)
 
 
 # A test that starts a process is marked slow, and `make check` leaves it out. No other test can start one.
@@ -59,6 +69,47 @@ def no_processes() -> Iterator[list[str]]:
         yield refused
     finally:
         _refused.pop()
+
+
+# On both cores: what shares something stays together on one of them.
+
+CLUSTER = "the practice cluster"  # it takes longest, and so begins first
+
+
+def group(test: str) -> str:
+    """Tests of one group run one after another in one worker, in their order.
+
+    A lesson and its exercise may write the same run. The cluster of this checkout serves all of part 4; the
+    tests of the practice cluster start their own, but two at once are slow.
+    """
+    file = test.partition("::")[0]
+    if file.startswith("tests/site/"):
+        return "the built book"
+    lesson = re.search(r"\b\d-[a-z-]+/[a-z-]+", test if "test_exercises" in file else file)
+    if file.endswith("test_practice.py") or (lesson and lesson[0].startswith("4-on-the-machine/")):
+        return CLUSTER
+    return lesson[0] if lesson else file
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if type(item).__name__ == "IPyNbCell":
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: group(item.nodeid) != CLUSTER)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`--dist loadscope` by our groups: marks of `loadgroup` in xdist 3.8 are lost with pytest 9.2."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return Groups(config, log)
 
 
 @pytest.hookimpl(hookwrapper=True)

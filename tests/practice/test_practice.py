@@ -8,11 +8,11 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from conftest import until
 
 from scaleup import practice
 from scaleup.computer import slurm
@@ -153,14 +153,12 @@ def test_the_warning_before_the_end_saves_the_model(up, tmp_path):
     number = rendered_job(tmp_path / "work", "torchrun", steps=10_000)
     folder = Path(os.environ["SCALEUP_HOME"], ".scaleup/runs/two-nodes")
     shutil.rmtree(folder, ignore_errors=True)
-    deadline = time.monotonic() + 120
-    while not (folder / "metrics.jsonl").exists():
-        assert time.monotonic() < deadline, (tmp_path / "work" / f"two-nodes-{number}.out").read_text()
-        time.sleep(0.2)
+    log = tmp_path / "work" / f"two-nodes-{number}.out"
+    assert until((folder / "metrics.jsonl").exists, 120), log.read_text()
     practice.run("scancel", "--signal=USR1", "--batch", number)
     assert practice.wait(number) == "FAILED", "the run is not finished, and says so"
-    log = (tmp_path / "work" / f"two-nodes-{number}.out").read_text()
-    assert "The time is nearly up." in log and "stopped by SIGTERM" in log
+    said = log.read_text()
+    assert "The time is nearly up." in said and "stopped by SIGTERM" in said
     assert (folder / "model.pt").exists()
 
 
@@ -278,13 +276,12 @@ def test_killed_parts_come_back_and_nothing_is_left(home, mode):
         assert idle_nodes() == 2
         assert cluster._supervisor().pid == first
     os.kill(first, signal.SIGKILL)
-    time.sleep(0.2)
-    assert not practice.is_up()
+    assert until(lambda: not practice.is_up())
     practice.up(nodes=2, mode=mode)
     assert idle_nodes() == 2
     job = submit("--output=/dev/null", "--wrap=sleep 100")
-    while "R" not in practice.run("squeue", "--noheader", f"--jobs={job}", "--format=%t").stdout:
-        time.sleep(0.05)
+    running = ("squeue", "--noheader", f"--jobs={job}", "--format=%t")
+    assert until(lambda: "R" in practice.run(*running).stdout)
     assert practice.down()
     assert left_behind(plan) == []
     assert not practice.down()
@@ -324,13 +321,9 @@ def test_two_copies_do_not_meet(up, tmp_path):
 def test_a_node_that_dies_takes_its_processes_along(home):
     plan = practice.up(nodes=1)
     submit("--output=/dev/null", "--wrap=sleep 4321")
-    while not sleeping("4321"):
-        time.sleep(0.05)
+    assert until(lambda: sleeping("4321"))
     kill("slurmd -D -N node1", plan)
-    deadline = time.monotonic() + 10
-    while sleeping("4321"):
-        assert time.monotonic() < deadline, "the job outlived its node"
-        time.sleep(0.05)
+    assert until(lambda: not sleeping("4321"), 10), "the job outlived its node"
 
 
 def sleeping(seconds: str) -> bool:
@@ -391,8 +384,9 @@ def test_a_notebook_gets_the_commands_and_the_lesson_s_scripts(home, monkeypatch
     before = slurm.find()
     assert before and before.clients["sbatch"].parent != cluster.folder() / "commands", "not an installation"
     commands = cluster.folder() / "commands"
-    os.kill(cluster._supervisor().pid, signal.SIGKILL)
-    time.sleep(0.2)
+    supervisor = cluster._supervisor().pid
+    os.kill(supervisor, signal.SIGKILL)
+    assert until(lambda: not Path(f"/proc/{supervisor}").exists())
     said = subprocess.run([commands / "squeue"], capture_output=True, text=True)
     assert said.returncode == 2 and "scaleup practice up" in said.stderr
 

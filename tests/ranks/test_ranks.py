@@ -139,6 +139,7 @@ def test_time_out_names_the_likely_mistake_and_leaves_nothing(tmp_path, capfd, m
     assert capfd.readouterr().out == "[rank 0] waiting\n[rank 1] waiting\n"
 
 
+@pytest.mark.slow
 def test_interrupting_a_script_leaves_nothing(tmp_path):
     script = f"from scaleup import ranks; ranks.run({WAIT!r}, 2, {str(tmp_path)!r})"
     with subprocess.Popen(

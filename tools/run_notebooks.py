@@ -8,11 +8,10 @@ from pathlib import Path
 
 import nbformat
 
+from scaleup.lab import KERNEL, LANGUAGE
 from scaleup.notebook.execute import execute
 from scaleup.paths import root
 
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}  # so that a page can colour `!squeue` and `%%px`
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -166,6 +167,9 @@ def run_practice(arguments: argparse.Namespace) -> int:
 
 def main(words: list[str] | None = None) -> int:
     """Exit status 0: done. 1: done, and something is not right yet. 2: it could not be done, and why."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ✓ shows a question mark
     arguments = parser().parse_args(words)
     try:
         return run(arguments)

@@ -121,6 +121,8 @@ def progress_table() -> str:
     cells = [("exercise", "state", "tries", "last message")]
     for row in tried:
         done = "solved" if row.solved else "not yet"
+        if row.solved and not row.passing:
+            done = "solved before, not now"
         cells.append((f"{row.lesson}/{row.exercise}", done, str(row.attempts), one_line(row.message, 60)))
     widths = [max(len(line[column]) for line in cells) for column in range(3)]
     lines = [

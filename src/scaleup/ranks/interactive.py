@@ -35,8 +35,8 @@ _CONTROLLER = [
 ]
 
 # What `start` runs on each rank, in this order. A rank that gets SIGUSR1 writes its stack, even while it
-# waits in a collective. After an error the kernel would abort a cell that comes at once, so it must not. Rank 0
-# opens the store on a port that the system chooses, so that none can be taken; the others are told its number.
+# waits in a collective. After an error the kernel would abort a cell that comes at once, so it must not.
+# Rank 0 opens the store on a port that the system chooses, so that none can be taken; the others are told it.
 _PREPARE = """
 import faulthandler
 import os

@@ -145,7 +145,7 @@ def _rank(order: dict[str, Any], rank: int, port: int) -> int:
 
 
 def _run(order: dict[str, Any]) -> int:
-    """Fork the ranks of a run and wait for them. When one fails, or the owner says so, the others are ended."""
+    """Fork the ranks of a run and wait. When one fails, or the owner says so, the others are ended."""
     import torch.distributed as dist
 
     # The store that ranks meet at has a thread, and threads do not survive a fork: so it is opened after.

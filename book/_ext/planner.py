@@ -91,6 +91,14 @@ def pyodide() -> Path:
     return kept
 
 
+def packed() -> dict[str, Path]:
+    """{name in the archive: file} of the code that the page loads."""
+    package = Path(scaleup.__file__).parent
+    files = [package / "__init__.py", package / "errors.py", package / "paths.py"]
+    files += sorted(file for file in (package / "plan").glob("*.py") if file.name not in LEFT_OUT)
+    return {file.relative_to(package.parent).as_posix(): file for file in files}
+
+
 def copy_planner(app: Sphinx) -> None:
     """Put Pyodide, the planner's code and the machines' facts beside the page."""
     if app.builder.format != "html":
@@ -99,12 +107,9 @@ def copy_planner(app: Sphinx) -> None:
     shutil.copytree(pyodide(), static / "pyodide", dirs_exist_ok=True)
     target = static / "planner"
     target.mkdir(parents=True, exist_ok=True)
-    package = Path(scaleup.__file__).parent
-    files = [package / "__init__.py", package / "errors.py", package / "paths.py"]
-    files += sorted(file for file in (package / "plan").glob("*.py") if file.name not in LEFT_OUT)
     with zipfile.ZipFile(target / "scaleup.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            entry = zipfile.ZipInfo(str(file.relative_to(package.parent)))
+        for name, file in packed().items():
+            entry = zipfile.ZipInfo(name)
             archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
     facts = {name: machine_facts(name) for name in machines.operational()}
     (target / "machines.json").write_text(json.dumps(facts, indent=1), encoding="utf8")
@@ -160,6 +165,9 @@ def twin_rows() -> list[tuple[str, ...]]:
     for key, facts in machines.operational().items():
         for model in EXAMPLES:
             where = (str(facts["name"].value), model)
+            if ASKED["nodes"] > (facts["nodes"].value or ASKED["nodes"]):
+                rows.append((*where, f"it has {facts['nodes']} nodes", "", "", "", "", ""))
+                continue
             try:
                 best = plan(model, key, **ASKED).best
             except CourseError:

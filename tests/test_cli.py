@@ -11,6 +11,7 @@ import torch
 from small_course import VOCAB, make_course
 
 from scaleup.cli import main
+from scaleup.computer.resources import usable_cores
 from scaleup.text import corpus
 
 GOOD = f"""
@@ -184,7 +185,7 @@ def test_no_pytorch():
 
 
 def test_more_ranks_than_the_cores_can_run(says, monkeypatch):
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     asked = max(64, 4 * cores + 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(asked))
     said = says("train", "--config", "run.toml")

@@ -54,7 +54,7 @@ def room(module: str) -> str:
 
 def drawn() -> list[str]:
     """The lines of the guide's tree, from the top."""
-    block = re.search(r"```text\nsrc/scaleup/\n(.*?)```", GUIDE, re.S)
+    block = re.search(r"```tree\nsrc/scaleup/\n(.*?)```", GUIDE, re.S)
     return [line.split()[0] for line in block[1].splitlines()]
 
 
@@ -136,6 +136,11 @@ def test_words_and_cores_have_one_home():
 
 
 # The drawings
+
+
+def test_the_guide_names_every_tool():
+    there = {path.name for path in (TOP / "tools").glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"`tools/(\w+\.py)`", GUIDE)) == there
 
 
 def test_the_tree_names_exactly_what_is_there():

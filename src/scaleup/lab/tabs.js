@@ -1,20 +1,16 @@
-// A lesson, its exercises and their solution have the same file name. JupyterLab has no setting for the names
-// of tabs, so this small extension writes "exercises:" or "solution:" before the latter two.
-const kinds = [["exercises/solutions/", "solution"], ["exercises/", "exercises"]];
-
-function rename(widget) {
-  const path = widget.context?.path ?? "";
-  const kind = path.endsWith(".ipynb") && kinds.find(([folder]) => path.startsWith(folder));
-  if (kind) widget.title.label = `${kind[1]}: ${path.split("/").pop()}`;
-}
+// A lesson, its exercises and their solution have the same file name. JupyterLab has no setting for the names of
+// tabs, and one that is changed renames the file. So a tab's style writes what it is before the name, by the
+// path that JupyterLab puts into the tab's hover text.
+const style = `
+  .lm-TabBar-tab[title*=": exercises/"][title*=".ipynb"] .lm-TabBar-tabLabel::before { content: "Exercises: "; }
+  .lm-TabBar-tab[title*=": exercises/solutions/"][title*=".ipynb"] .lm-TabBar-tabLabel::before { content: "Solution: "; }
+`;
 
 const plugin = {
   id: "scaleup-tabs:plugin",
   autoStart: true,
-  activate(app) {
-    const all = () => Array.from(app.shell.widgets("main")).forEach(rename);
-    app.shell.layoutModified.connect(all);
-    app.restored.then(all);
+  activate() {
+    document.head.appendChild(document.createElement("style")).textContent = style;
   },
 };
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from scaleup import machines, practice
 from scaleup.exercises import NotYet, code, edited, is_number, rules, says, slip
 from scaleup.exercises.jobs import Trial, cluster, queue, submit, trial
-from scaleup.machines.job import count
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator
+from scaleup.words import count
 
 
 def script(name, limit=60):

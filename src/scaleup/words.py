@@ -37,3 +37,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers
 def count(number: float, unit: str) -> str:
     """'1 node', '0.5 hours'."""
     return f"{number:g} {unit}{'' if number == 1 else 's'}"
+
+
+def a_kind(value: object) -> str:
+    """'an int', 'a list': the type of a value for a sentence."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

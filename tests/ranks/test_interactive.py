@@ -3,8 +3,12 @@
 import pytest
 from test_ranks import Kernel, close_the_event_loop, kernel, start  # noqa: F401
 
+from scaleup import ranks
+from scaleup.errors import CourseError
 from scaleup.ranks.failures import exception, sentence, waits_in
 from scaleup.ranks.interactive import AGAIN, NO_RANKS
+from scaleup.ranks.output import RankLogs, Screen, failure
+from scaleup.words import a_kind
 
 STACK = """Stack (most recent call first):
   File "/x/torch/distributed/distributed_c10d.py", line 5356 in barrier
@@ -48,6 +52,16 @@ def test_another_error_gets_no_second_line_number():
         "ValueError: 3 rows",
     ]
     assert sentence(0, *exception(traceback)) == "Rank 0 failed: ValueError: 3 rows."
+
+
+def test_a_sentence_ends_with_one_full_stop(tmp_path):
+    """A rank that ended without a traceback is told by its last warning, which may have its own full stop."""
+    log = RankLogs(tmp_path, 0)
+    log.follow = lambda *_, **__: None
+    log.warnings = ["terminate called: not all ranks."]
+    report = "rank      : 0 (local_rank: 0)\n  exitcode  : -6 (pid: 1)"
+    told = failure([log], Screen(stream=False, quiet=True), report)
+    assert str(told) == "Rank 0 was ended by signal 6: terminate called: not all ranks."
 
 
 @pytest.mark.slow
@@ -105,3 +119,24 @@ for _ in range(40):
 print("none was lost")
 """
     assert kernel.run(code) == ("none was lost\n", [])
+
+
+@pytest.mark.slow
+def test_a_check_that_hangs_gives_no_advice_that_a_learner_cannot_follow(tmp_path):
+    program = str(tmp_path / "hang.py")
+    (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)")
+    with pytest.raises(CourseError) as told:
+        ranks.run(program, 1, timeout=3, quiet=True)
+    assert str(told.value) == (
+        "The run did not finish within 3 s and was stopped. A rank probably waits in a collective that "
+        "another rank never called."
+    )
+    with pytest.raises(CourseError, match=r"If it only needs more time, give run a larger timeout\.$"):
+        ranks.run(program, 1, timeout=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(1, "an int"), ([], "a list"), (None, "a NoneType"), ("", "a str")]
+)
+def test_a_kind_has_its_article(value, told):
+    assert a_kind(value) == told

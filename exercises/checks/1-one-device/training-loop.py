@@ -12,6 +12,7 @@ import torch
 from scaleup import measure
 from scaleup.exercises import NotYet, code, formula, is_number, rules, says, slip, values
 from scaleup.model import GPT, GPTConfig, next_token_loss
+from scaleup.words import a_kind
 
 SHAPE = ("layers", "dim", "hidden", "vocab", "seq")
 HEAD, A = "vocab * dim", "layers * dim * seq"
@@ -225,7 +226,7 @@ SMALL = GPTConfig(layers=2)
 
 @dataclass(frozen=True)
 class Here:
-    """An example for the tests, on a device that is always the same: `speed`, `peak` and MFU of SMALL there."""
+    """An example for the tests: `speed`, `peak` and MFU of SMALL on a device that is always the same."""
 
     speed: float = 8e3
     peak: float = 5e10
@@ -279,7 +280,7 @@ def on_this_device(answer):
     """How far speed and peak are from what is measured here, and the MFU from its own formula."""
     shape, speed, peak, share = answer.answer() if isinstance(answer, Here) else answer
     if not isinstance(shape, GPTConfig):
-        raise NotYet(f"the first value has to be a GPTConfig, you gave a {type(shape).__name__}")
+        raise NotYet(f"the first value has to be a GPTConfig, you gave {a_kind(shape)}")
     if shape == GPTConfig():
         raise NotYet("this is the lesson's own model. Change its shape: GPTConfig(dim=…, layers=…)")
     if not all(is_number(x) and x > 0 for x in (speed, peak, share)):
@@ -317,7 +318,8 @@ rules(
              "MFU is a share of the peak, at most 1. Did you multiply by 100, or count too many FLOPs?",
              (SMALL, 5000.0, 1e11, 43.0)),
         slip(lambda seen: 1.6 <= seen.peak < 2.6,
-             "your peak is twice what this device reaches. Is it the sparse one of a data sheet, or that of two "
+             "your peak is twice what this device reaches. Is it the sparse one of a data sheet, or "
+             "that of two "
              f"cores? The lesson takes measure.matmul_peak(). {BUSY}", Here(peak=1e11)),
         slip(lambda seen: seen.far or not 0.4 < seen.peak < 1.6,
              "your peak is not that of this device. Is it in FLOP/s, from measure.matmul_peak()?",
@@ -327,7 +329,8 @@ rules(
         slip(lambda seen: not 0.5 < seen.speed < 1.7,
              f"your speed is not that of your model here, in tokens a second. {BUSY}", Here(speed=24e3)),
         slip(lambda seen: not seen.right,
-             "MFU = tokens a second x FLOPs a token / peak, with windows of 128 tokens: your numbers disagree",
+             "MFU = tokens a second x FLOPs a token / peak, with windows of 128 tokens: your "
+             "numbers disagree",
              Here(share=0.6)),
         slip(lambda seen: seen.share > 1,
              f"more than the peak cannot be. One of your two measurements was disturbed. {BUSY}",

@@ -6,6 +6,7 @@ import torch
 
 from scaleup.decide import scaling_runs
 from scaleup.exercises import NotYet, code, exercise, known_wrong, needs_function
+from scaleup.words import a_kind
 
 TRUE = {"E": 1.8, "A": 0.42, "alpha": 0.36, "B": 1.8, "beta": 0.45}
 
@@ -169,7 +170,7 @@ def isoflop(answer):
     rows = [row for row in scaling_runs.load() if row.purpose == "grid"]
     found = answer(rows, BUDGET)
     if not isinstance(found, dict):
-        raise NotYet(f"on_budget has to return a dictionary from width to loss, not a {type(found).__name__}")
+        raise NotYet(f"on_budget has to return a dictionary from width to loss, not {a_kind(found)}")
     want = right_points(lambda row: row.parameters)
     if found == want:
         return f"{len(want)} finished runs that cost the same"

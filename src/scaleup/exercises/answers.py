@@ -13,6 +13,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+from ..words import a_kind
 from .register import NotYet
 from .starters import PLACEHOLDER, derive, parse, solution_of, starter_of, unfold
 
@@ -101,7 +102,7 @@ def untouched(lesson: str, node: ast.AST | None) -> str | None:
 def answer_file(lesson: str, answer: Any) -> Path:
     """The file that an answer names, in the working directory or in the lesson's exercise folder."""
     if not isinstance(answer, str | os.PathLike):
-        raise NotYet(f"give the name of your file in quotes, not a {type(answer).__name__}")
+        raise NotYet(f"give the name of your file in quotes, not {a_kind(answer)}")
     folders = [Path.cwd(), starter_of(solution_of(lesson)).parent]
     for folder in folders:
         if (folder / answer).is_file():

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CourseError
+from ..words import a_kind
 
 LIMIT = 20.0
 
@@ -107,7 +108,7 @@ def known_wrong(name: str, answer: Any, message: str) -> None:
 def needs_function(answer: Any, name: str) -> None:
     """Not yet, unless the answer is a function."""
     if not callable(answer):
-        raise NotYet(f"the check needs your function {name}, you gave a {type(answer).__name__}")
+        raise NotYet(f"the check needs your function {name}, you gave {a_kind(answer)}")
 
 
 def code(source: str) -> Any:

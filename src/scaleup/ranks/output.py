@@ -115,7 +115,7 @@ def failure(logs: list[RankLogs], show: Screen, report: str) -> CourseError:
         if silent := sorted(rank for rank in codes if not logs[rank].traceback):
             rank, code = silent[0], codes[silent[0]]
             how = f"was ended by signal {-code}" if code < 0 else f"left with exit code {code}"
-            why = f": {logs[rank].warnings[-1]}" if logs[rank].warnings else " and no traceback"
+            why = f": {logs[rank].warnings[-1].rstrip('.')}" if logs[rank].warnings else " and no traceback"
             return RanksFailed(f"Rank {rank} {how}{why}.", rank, "")
     if first is None:
         last = next((line for line in reversed(report.splitlines()) if line.strip()), "no message")

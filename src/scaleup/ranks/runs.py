@@ -124,9 +124,11 @@ def run(
                     log.follow(show)
                 if code is None and time.monotonic() - begin > timeout:
                     show.rest(logs)
+                    what = "The run" if quiet else program
+                    longer = "" if quiet else " If it only needs more time, give run a larger timeout."
                     raise CourseError(
-                        f"{program} did not finish within {timeout:g} s and was stopped. A rank probably "
-                        "waits in a collective that another rank never called; if not, raise timeout=."
+                        f"{what} did not finish within {timeout:g} s and was stopped. A rank probably waits "
+                        f"in a collective that another rank never called.{longer}"
                     )
                 time.sleep(0.05)
         except KeyboardInterrupt:

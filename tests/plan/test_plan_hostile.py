@@ -28,7 +28,7 @@ from scaleup.plan import (
     shapes,
 )
 from scaleup.plan.evidence import predict_table
-from scaleup.plan.given_machine import KEYS, machine_from
+from scaleup.plan.given_machine import KEYS, machine_from, queue_remarks
 from scaleup.plan.layout import RECOMPUTE, SOFTWARE
 from scaleup.plan.memory import fits_well, memory
 from scaleup.plan.planner import arithmetic, as_dict, predict_run
@@ -49,6 +49,9 @@ FACTS = {
     "network_gb_s_per_node": 100,
     "billing_unit": "node-hour",
     "node_hour_cost": 1,
+    "nodes": 10**5,
+    "nodes_source": "a page, 2026-01-01",
+    "queues": [{"name": "usual", "nodes": 1, "note": "for all"}, {"name": "large", "nodes": None}],
 }
 NODE = machine_from(FACTS)[0]
 # In place of a number: of every size and sign, of every type, and words of every kind.
@@ -173,6 +176,18 @@ def test_any_facts_give_a_machine_or_a_sentence():
 def test_a_node_has_a_whole_number_of_devices(number):
     with pytest.raises(CourseError, match="devices_per_node|is unknown"):
         machine_from(FACTS | {"devices_per_node": number})
+
+
+def test_queues_of_any_form_give_remarks_or_none():
+    draw = random.Random(5)
+    said = 0
+    for _ in range(2000):
+        queue = {"name": draw.choice(ODD), "nodes": draw.choice(ODD), "note": draw.choice(ODD)}
+        queues = draw.choice([[queue], [queue, draw.choice(ODD)], (queue, queue), draw.choice(ODD)])
+        remarks = queue_remarks({"queues": queues}, 10**9)
+        assert all(len(remark) < 900 and "\n" not in remark for remark in remarks)
+        said += len(remarks)
+    assert said > 200
 
 
 def test_facts_in_another_order_are_the_same_machine():

@@ -1,11 +1,15 @@
 """scaleup.plan.search: the best layout, why others lose, and the questions that a budget asks."""
 
+import dataclasses
+import itertools
+import re
+
 import pytest
 
 from scaleup.errors import CourseError
 from scaleup.plan import __main__, accelerators, search
 from scaleup.plan.layout import Layout, Machine
-from scaleup.plan.memory import fits_well
+from scaleup.plan.memory import GIB, RESERVED_BYTES, fits_well, memory
 from scaleup.plan.planner import Bill, predict_run
 from scaleup.plan.search import Task
 from scaleup.plan.shapes import KNOWN
@@ -71,8 +75,62 @@ def test_experts_are_spread_out_when_they_do_not_fit_together():
 
 
 def test_a_model_that_fits_nowhere_is_refused_with_the_reason():
-    with pytest.raises(CourseError, match="out of memory.*Take more devices"):
+    with pytest.raises(CourseError, match="out of memory.*Take more devices") as refused:
         search.search(task("llama-3-405b"), 8).best  # noqa: B018
+    leanest = min((memory(task("llama-3-405b").run(w)).total, str(w)) for w in some_layouts(8))
+    needs, more = (float(n.replace(",", "")) for n in re.findall(r"([\d,.]+) GiB", str(refused.value)))
+    assert needs == pytest.approx(leanest[0] / GIB, abs=0.06) and leanest[1] in str(refused.value)
+    assert more == pytest.approx(needs - (NODE.accelerator.memory_bytes - RESERVED_BYTES) / GIB, abs=0.11)
+
+
+def some_layouts(devices: int) -> list[Layout]:
+    """Layouts with the smallest micro-batch and one chunk: none of the others needs less memory."""
+    found = []
+    for tp, pp, cp in itertools.product((1, 2, 4, 8), (1, 2, 4), (1, 2, 4)):
+        if devices % (tp * pp * cp) == 0 and (126 % pp == 0 or 128 % pp == 0):
+            dp = devices // (tp * pp * cp)
+            zeros = (0, 1, 2, 3) if pp == 1 else (0, 1)
+            found += [
+                Layout(dp, tp, pp, cp, zero=zero, recompute="full")
+                for zero in zeros
+                if dp * cp > 1 or not zero
+            ]
+    return found
+
+
+def test_the_asked_batch_is_kept_where_it_splits_and_fits():
+    found = search.search(task(batch=250), 8)
+    assert {p.run.global_batch for p in found.plans} == {250}
+
+
+@pytest.mark.parametrize("devices", [*range(1, 130), 999, 1000, 1155, 4 * 997])
+def test_another_batch_is_the_nearest_that_splits_or_close_and_faster(devices):
+    t = task("llama-3.2-1b", batch=256)
+    best = search.search(t, devices, keep=1).best
+    batch = best.run.global_batch
+    assert batch % (best.run.layout.dp * best.run.layout.micro_batch) == 0
+    assert best.run.problem() is None and fits_well(best.run) and best.run.layout.devices == devices
+    if batch == 256:
+        return
+    assert not search.weigh(t, devices).plans
+    replicas = {dp for dp, *_ in search.splits(dataclasses.replace(t, global_batch=0), devices)}
+    least_off = min(abs(search.nearest(256, dp) - 256) for dp in replicas)
+    assert abs(batch - 256) <= max(32, least_off)
+    rates = {}
+    for other in range(224, 289):
+        plans = search.weigh(dataclasses.replace(t, global_batch=other), devices, keep=1).plans
+        if plans:
+            rates[other] = plans[0].step.total / other * (1 + abs(other / 256 - 1))
+    if rates:  # of all close batches, not of those alone that the search tried
+        assert best.step.total / batch * (1 + abs(batch / 256 - 1)) < 1.03 * min(rates.values())
+
+
+def test_a_layout_that_is_given_gets_whole_micro_batches():
+    assert search.whole_batch(task(batch=256), Layout(dp=6, micro_batch=2)).global_batch == 252
+    assert search.whole_batch(task(batch=256), Layout(dp=3, pp=4, vp=2)).global_batch == 252
+    assert search.whole_batch(task(batch=4), Layout(dp=6)).global_batch == 6
+    with pytest.raises(CourseError, match="at least 1,000,000,000,000 sequences"):
+        search.whole_batch(task(), Layout(dp=10**6, micro_batch=10**6))
 
 
 def test_a_slower_plan_says_what_costs_it():
@@ -89,6 +147,8 @@ def test_scaling_leaves_out_what_does_not_fit():
     plans = search.scaling(task("llama-3-70b", batch=512), [1, 2, 4, 8])
     nodes = [p.nodes for p in plans]
     assert nodes and nodes[0] > 1 and nodes == sorted(nodes)
+    with pytest.raises(CourseError, match="No layout fits on 16 devices.*more than it has"):
+        search.scaling(task("llama-3-405b", batch=512), [1, 2])
 
 
 def test_nodes_stop_paying():
@@ -113,7 +173,7 @@ def test_the_largest_model_within_some_hours():
     few = search.largest_model(shapes, 1000, 20, 4, seq=2048, global_batch=512, machine=NODE)
     assert few.run.shape is KNOWN["llama-3-8b"]
     assert few.tokens == 20 * KNOWN["llama-3-8b"].parameters and few.node_hours <= 1000
-    with pytest.raises(CourseError, match="Add smaller ones"):
+    with pytest.raises(CourseError, match="The smallest needs .* or add smaller ones"):
         search.largest_model(shapes, 0.01, 20, 4, seq=2048, global_batch=512, machine=NODE)
 
 

@@ -20,7 +20,11 @@ KEYS = (
     "network_gb_s_per_node",
     "billing_unit",
     "node_hour_cost",
+    "nodes",
+    "nodes_source",  # where the number of nodes comes from, in words
+    "queues",  # [{"name", "nodes" of one job at most or None, "note"}], the usual one first
 )
+WORDS = ("name", "device", "billing_unit", "nodes_source", "queues")  # what is no number
 
 
 def _line(words: object) -> str:
@@ -38,7 +42,7 @@ def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]
         raise CourseError(f"The device of {name} or their number in a node is unknown. Plan for another one.")
     for key in KEYS:
         value = facts.get(key)
-        if value is None or key in ("name", "device", "billing_unit"):
+        if value is None or key in WORDS:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-3 <= value < 1e9:
             raise CourseError(
@@ -70,3 +74,40 @@ def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]
         remarks.append(f"The network of {name} is unknown: {network / 1e9:g} GB/s per node is assumed.")
     bill = Bill(_line(facts.get("billing_unit") or ""), float(facts.get("node_hour_cost") or 0))
     return Machine(device, per_node, network, name), bill, remarks
+
+
+def check_nodes(facts: Mapping[str, object], nodes: int) -> None:
+    """Raise CourseError where a machine has fewer nodes than are asked for; facts as in KEYS."""
+    most = facts.get("nodes")
+    if most and nodes > most:
+        name, source = _line(facts.get("name") or "This machine"), _line(facts.get("nodes_source") or "")
+        raise CourseError(
+            f"{name} has {int(most):,} nodes{f' ({source})' if source else ''}, and {nodes:,} are asked for. "
+            f"Ask for at most {int(most):,}."
+        )
+
+
+def queue_remarks(facts: Mapping[str, object], nodes: int) -> list[str]:
+    """What to know where a job on so many nodes is more than the machine's usual queue takes."""
+    given = facts.get("queues")
+    queues = [
+        (_line(queue.get("name") or ""), queue.get("nodes"), _line(queue.get("note") or ""))
+        for queue in (given if isinstance(given, list | tuple) else [])
+        if isinstance(queue, Mapping)
+    ]
+    limits = [(most, name, note) for name, most, note in queues if isinstance(most, int) and most > 0]
+    if not limits or queues[0][1] != limits[0][0] or nodes <= limits[0][0]:
+        return []
+    usual, name, _ = limits[0]
+    said = f"The queue {name} takes at most {usual:,} nodes per job, and this plan needs {nodes:,}"
+    noted = "{0[1]}, which takes {0[0]:,}{1}".format
+    enough = [limit for limit in limits if limit[0] >= nodes]
+    unknown = [name for name, most, _ in queues if not most]
+    most = min(enough) if enough else max(limits, key=lambda limit: limit[0])
+    note = f" ({most[2]})" if most[2] else ""
+    if enough:
+        return [f"{said}: see {noted(most, note)}."]
+    if unknown:
+        return [f"{said}. What {', '.join(unknown)} take is not known here{note}."]
+    larger = f", not even {noted(most, note)}" if most[0] > usual else ""
+    return [f"{said}: no queue takes so many{larger}."]

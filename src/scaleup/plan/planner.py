@@ -244,6 +244,7 @@ def as_dict(p: Plan) -> dict:
     found = {
         "layout": dataclasses.asdict(p.run.layout),
         "devices": p.run.layout.devices,
+        "global_batch": p.run.global_batch,
         "parameters": p.run.shape.parameters,
         "software": p.run.software.name,
         "memory_gib": {n: v / GIB for n, v in dataclasses.asdict(p.memory).items()}

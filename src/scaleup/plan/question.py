@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import CourseError
 from . import search, shapes
 from .accelerators import BEST_SEEN
-from .given_machine import machine_from
+from .given_machine import KEYS, check_nodes, machine_from, queue_remarks
 from .layout import SOFTWARE, Layout
 from .planner import Plan, as_dict, predict_run
 from .shapes import Shape
@@ -116,11 +116,13 @@ class Answer:
 
 
 def answer(question: Question, facts: Mapping[str, object]) -> Answer:
-    """Answer a question about a machine with these facts (see facts.KEYS).
+    """Answer a question about a machine with these facts (see given_machine.KEYS).
 
     Raises CourseError, with a sentence, for every question that has no answer.
     """
     found = _answer(question, facts)
+    limits = queue_remarks(facts, int(found.best.nodes))
+    found = dataclasses.replace(found, remarks=(*limits, *found.remarks))
     device = found.best.run.machine.accelerator.name
     seen = BEST_SEEN.get(device, 0.0)
     if question.precision == "bf16" and seen and found.best.mfu > seen:
@@ -137,6 +139,7 @@ def answer(question: Question, facts: Mapping[str, object]) -> Answer:
 def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
     question.check()
     machine, bill, remarks = machine_from(facts)
+    check_nodes(facts, question.nodes)
     remarks = [CAUTION, *remarks]
     software = SOFTWARE[question.software]
     common = {
@@ -148,50 +151,98 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
     }
     counts = sorted({2**n for n in range(17) if 2**n < question.nodes} | {question.nodes})
 
-    def whole(p: Plan, tokens: float = question.tokens) -> Plan:
-        return predict_run(p.run, tokens, bill, question.price)
+    def answered(p: Plan, others: tuple[Plan, ...] = (), tokens: float = question.tokens) -> Answer:
+        whole = predict_run(p.run, tokens, bill, question.price)
+        return Answer(whole, others, (*batch_remarks(question, p), *remarks))
 
     if question.largest is not None:
         known = list(shapes.KNOWN.values())
         found = search.largest_model(known, question.largest, 20, question.nodes, **common)
         name = next(name for name, shape in shapes.KNOWN.items() if shape == found.run.shape)
         remarks.insert(0, f"The largest public model is {name}, on 20 tokens per active parameter.")
-        return Answer(whole(found, found.tokens), (), tuple(remarks))
+        return answered(found, tokens=found.tokens)
 
     shape = question.model if isinstance(question.model, Shape) else shapes.model(question.model)
     task = search.Task(shape=shape, **common)
     if question.deadline is not None:
-        return Answer(
-            whole(search.cheapest(task, question.tokens, question.deadline, counts, bill)), (), tuple(remarks)
-        )
+        return answered(search.cheapest(task, question.tokens, question.deadline, counts, bill))
     if question.scale:
         plans = search.scaling(task, counts)
         best = search.nodes_that_pay(plans)
         remarks.insert(
             0, f"On {best.nodes:g} nodes a device still does 80 % of what it does on the fewest nodes."
         )
-        return Answer(whole(best), tuple(plans), tuple(remarks))
+        changed = [p for p in plans if p.run.global_batch != question.global_batch and p is not best]
+        if changed:
+            batches = ", ".join(f"{p.run.global_batch:,} on {p.nodes:g} nodes" for p in changed)
+            remarks.insert(
+                1, f"Other plans with another batch, where the asked one does not split: {batches}."
+            )
+        return answered(best, tuple(plans))
 
     devices = question.nodes * machine.devices_per_node
     if given := question.layout:
         ways = given.get("tp", 1) * given.get("pp", 1) * given.get("cp", 1)
         if ways < 1 or devices % ways:
             raise CourseError(f"{devices} devices do not split into tp x pp x cp = {ways}.")
-        run = task.run(Layout(dp=devices // ways, **given))
-        return Answer(predict_run(run, question.tokens, bill, question.price), (), tuple(remarks))
+        layout = Layout(dp=devices // ways, **given)
+        return answered(predict_run(search.whole_batch(task, layout).run(layout)))
     found = search.search(task, devices, keep=6)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in found.lost.items())
     remarks.insert(0, f"{found.weighed:,} layouts weighed, {found.feasible:,} fit. Those that lost: {lost}.")
-    return Answer(whole(found.best), found.plans[1:], tuple(remarks))
+    best, whole_rounds = found.best, search.nearest(question.global_batch, devices)
+    if best.run.global_batch == question.global_batch != whole_rounds:
+        remarks[:0] = better_batch(task, best, whole_rounds)
+    elif not search.is_close(best.run.global_batch, question.global_batch) and (
+        fewer := search.fewer_nodes(task, question.nodes)
+    ):
+        remarks.insert(0, f"{fewer.nodes:,} nodes take a batch of {fewer.run.global_batch:,}.")
+    return answered(best, found.plans[1:])
+
+
+def batch_remarks(question: Question, p: Plan) -> list[str]:
+    """What to know about a plan with another batch than the one that was asked for."""
+    asked, batch, layout = question.global_batch, p.run.global_batch, p.run.layout
+    if batch == asked:
+        return []
+    ways = f"in this layout (dp {layout.dp})" if question.layout else "in a layout that fits"
+    said = f"A batch of {asked:,} sequences does not split over {layout.devices:,} devices {ways}."
+    if search.is_close(batch, asked):
+        share = f"{abs(batch / asked - 1):.1%} {'more' if batch > asked else 'fewer'}"
+        return [f"{said} Planned with {batch:,} ({share}): {p.run.tokens_per_step:,} tokens per step."]
+    return [
+        f"{said} Planned with {batch:,}, the nearest that does, which is {batch / asked:.3g} times as many: "
+        f"a step of {p.run.tokens_per_step:,} tokens is another training, with another learning rate."
+    ]
+
+
+def better_batch(task: search.Task, best: Plan, batch: int) -> list[str]:
+    """Say so where the asked batch splits in poor ways only, and one close to it is much faster."""
+    if not search.is_close(batch, task.global_batch):
+        return []
+    other = search.weigh(dataclasses.replace(task, global_batch=batch), best.run.layout.devices, keep=1)
+    if not other.plans or (gain := other.best.tokens_per_s_per_device / best.tokens_per_s_per_device) < 1.1:
+        return []
+    return [
+        f"{task.global_batch:,} sequences split over {best.run.layout.devices:,} devices in poor ways only. "
+        f"With {batch:,} a step does {gain - 1:.0%} more tokens per second ({other.best.run.layout})."
+    ]
 
 
 def machine_facts(name: str) -> dict[str, object]:
     """The facts of data/machines.yml that a plan needs, as plain values."""
     from .. import machines
-    from .given_machine import KEYS
+    from ..machines.job_script import label
 
     known = machines.machine(name)
-    return {key: known[key].value for key in KEYS}
+    facts = {key: known[key].value for key in KEYS if key in known}
+    nodes = known["nodes"]
+    facts["nodes_source"] = f"{nodes.source}, {nodes.date}{f': {nodes.note}' if nodes.note else ''}"
+    facts["queues"] = [
+        {"name": label(queue), "nodes": queue["nodes"], "note": queue.get("note")}
+        for queue in known["partitions"].value or []
+    ]
+    return facts
 
 
 def plan(model: str | Shape | None, machine: str, **more) -> Answer:

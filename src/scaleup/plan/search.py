@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from ..errors import CourseError
 from . import flops
 from .layout import RECOMPUTE, SOFTWARE, Layout, Machine, Run, Software
-from .memory import fits_well
+from .memory import GIB, RESERVED_BYTES, fits_well, memory
 from .planner import Bill, Plan, predict_run
 from .shapes import Shape
 from .steptime import head_time, layer_time, step_time
 
 MICRO_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 WEIGHED_AT_MOST = 500_000
+CLOSE = 1 / 8  # of the asked batch: another one no further off is still about the same step
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,32 @@ class Task:
 
 @dataclass(frozen=True)
 class Found:
-    """The best layouts, fastest first. `weighed` counts all of them, `lost` those that lost, by reason."""
+    """The best layouts, fastest first. `weighed` counts all of them, `lost` those that lost, by reason.
+
+    `leanest` is the one that needs the least memory, None where no layout splits the batch.
+    """
 
     plans: tuple[Plan, ...]
     weighed: int
     feasible: int
     lost: dict[str, int]
+    leanest: Run | None = None
 
     @property
     def best(self) -> Plan:
-        if not self.plans:
-            why = "; ".join(f"{count:,} {reason}" for reason, count in self.lost.items())
-            raise CourseError(f"No layout works: of {self.weighed:,} weighed, {why}. Take more devices.")
-        return self.plans[0]
+        """The fastest. Raises CourseError where none fits, with what the leanest lacks."""
+        if self.plans:
+            return self.plans[0]
+        if self.leanest is None:
+            raise CourseError("No layout splits this batch over these devices. Choose another batch.")
+        needs = memory(self.leanest).total
+        room = self.leanest.machine.accelerator.memory_bytes - RESERVED_BYTES
+        raise CourseError(
+            f"No layout fits on {self.leanest.layout.devices:,} devices: each runs out of memory. "
+            f"The leanest ({self.leanest.layout}) needs {needs / GIB:,.1f} GiB on its fullest device, "
+            f"{(needs - room) / GIB:,.1f} GiB more than it has for a program. "
+            "Take more devices, a smaller model or shorter sequences."
+        )
 
 
 def divisors(number: int) -> list[int]:
@@ -85,8 +99,85 @@ def splits(task: Task, devices: int) -> Iterator[tuple[int, int, int, int, int]]
                     yield dp, tp, pp, cp, ep
 
 
+def nearest(batch: int, unit: int) -> int:
+    """The multiple of `unit` that is nearest to a batch; at least one `unit`."""
+    return max(1, round(batch / unit)) * unit
+
+
+def whole_batch(task: Task, layout: Layout) -> Task:
+    """The task with the batch nearest to its own that a layout splits into whole micro-batches.
+
+    Raises CourseError where the layout takes more sequences than a step can have.
+    """
+    unit = layout.dp * layout.micro_batch * (layout.pp if layout.vp > 1 else 1)
+    if unit > 10**8:
+        raise CourseError(f"A step of this layout takes at least {unit:,} sequences. Split it in other ways.")
+    return dataclasses.replace(task, global_batch=nearest(task.global_batch, unit))
+
+
+def other_batches(task: Task, devices: int) -> list[int]:
+    """Batches that split over so many devices, the nearest to the asked one first.
+
+    For each number of replicas the nearest that gives them whole micro-batches of 1 to 8. One that
+    splits in no way that a nearer one does not is left out.
+    """
+    replicas = {dp for dp, *_ in splits(dataclasses.replace(task, global_batch=0), devices)}  # of any batch
+    batches = {nearest(task.global_batch, dp * micro) for dp in replicas for micro in (1, 2, 3, 4, 6, 8)}
+    kept: dict[int, int] = {}
+    for batch in sorted(batches, key=lambda batch: (abs(batch - task.global_batch), batch)):
+        ways = math.gcd(batch, 24 * devices)
+        if all(other % ways for other in kept.values()):
+            kept[batch] = ways
+    return list(kept)
+
+
+def is_close(batch: int, asked: int) -> bool:
+    """Is a batch so near to the one that was asked for that a step is about the same?"""
+    return abs(batch - asked) <= CLOSE * asked
+
+
 def search(task: Task, devices: int, keep: int = 10) -> Found:
     """Weigh all layouts of a task on so many devices; the `keep` fastest that fit, as plans.
+
+    Where no layout that fits splits the asked batch, another batch is taken, and the plans' runs have it: of
+    those close to it the fastest per token, where 1 % further off must be 1 % faster; otherwise the nearest.
+    """
+    found = weigh(task, devices, keep)
+    if found.plans:
+        return found
+    weighed, others = 0, []
+    for batch in other_batches(task, devices):
+        close = is_close(batch, task.global_batch)
+        if others and others[0].plans and (not close or weighed > WEIGHED_AT_MOST):
+            break
+        found = weigh(dataclasses.replace(task, global_batch=batch), devices, keep)
+        weighed += found.weighed
+        others.append(found)
+        others.sort(key=lambda other: _badness(other, task.global_batch))
+    return others[0]
+
+
+def fewer_nodes(task: Task, nodes: int, tries: int = 32) -> Plan | None:
+    """The best plan on the next smaller number of nodes that takes a batch close to the asked one."""
+    for fewer in range(nodes - 1, max(0, nodes - 1 - tries), -1):
+        devices = fewer * task.machine.devices_per_node
+        if is_close(other_batches(task, devices)[0], task.global_batch):
+            found = search(task, devices, keep=1)
+            if found.plans and is_close(found.best.run.global_batch, task.global_batch):
+                return found.best
+    return None
+
+
+def _badness(found: Found, asked: int) -> tuple[bool, float]:
+    """Smaller for a faster plan near to the asked batch; without plans, for one that needs less memory."""
+    if not found.plans:
+        return True, memory(found.leanest).total
+    step, batch = found.best.step.total, found.best.run.global_batch
+    return False, step / batch * (1 + abs(batch / asked - 1))
+
+
+def weigh(task: Task, devices: int, keep: int = 10) -> Found:
+    """Weigh all layouts that split exactly the task's batch; the `keep` fastest that fit, as plans.
 
     A larger micro-batch never needs less memory, so those above the first that does not fit are passed over.
     What a layer costs does not depend on dp, pp, vp or ZeRO 0 to 2: it is computed once for all of them.
@@ -96,6 +187,7 @@ def search(task: Task, devices: int, keep: int = 10) -> Found:
     best: list[tuple[float, int, Layout]] = []
     lost: Counter[str] = Counter()
     weighed = feasible = 0
+    leanest, least = None, math.inf
     order = itertools.count()
     layers: dict[tuple, tuple] = {}
     for dp, tp, pp, cp, ep in splits(task, devices):
@@ -110,7 +202,10 @@ def search(task: Task, devices: int, keep: int = 10) -> Found:
                 continue
             for position, micro in enumerate(micros):
                 run = task.run(Layout(dp, tp, pp, cp, ep, 1, zero, micro, mode)) if position < room else None
-                if run is None or not fits_well(run):
+                used = memory(run) if run else None
+                if used and used.total < least:
+                    leanest, least = run, used.total
+                if run is None or not fits_well(run, used):
                     room = position
                     passed = (len(micros) - position) * len(chunks)
                     weighed += passed
@@ -143,7 +238,8 @@ def search(task: Task, devices: int, keep: int = 10) -> Found:
     lost["slower"] = feasible - len(best) - lost["just as fast as one before"]
     ranked = [layout for *_, layout in sorted(best, reverse=True)]
     reasons = {reason: count for reason, count in lost.items() if count}
-    return Found(tuple(predict_run(task.run(layout)) for layout in ranked), weighed, feasible, reasons)
+    plans = tuple(predict_run(task.run(layout)) for layout in ranked)
+    return Found(plans, weighed, feasible, reasons, leanest)
 
 
 def chunks_of(layers: int, pp: int) -> list[int]:
@@ -189,19 +285,17 @@ def beside(best: Plan, other: Plan) -> str:
 
 
 def scaling(task: Task, node_counts: list[int]) -> list[Plan]:
-    """The best plan at each number of nodes; numbers at which nothing fits are left out."""
-    plans = []
-    for nodes in node_counts:
-        found = search(task, nodes * task.machine.devices_per_node, keep=1)
-        if found.plans:
-            plans.append(found.best)
-    return plans
+    """The best plan at each number of nodes; numbers at which nothing fits are left out.
+
+    Raises CourseError where nothing fits at all, with what the largest number of nodes lacks.
+    """
+    counts = sorted(node_counts)
+    found = [search(task, nodes * task.machine.devices_per_node, keep=1) for nodes in counts]
+    return [each.best for each in found if each.plans] or [found[-1].best]
 
 
 def nodes_that_pay(plans: list[Plan], efficiency: float = 0.8) -> Plan:
     """The largest of some plans that still gets `efficiency` of the smallest one's tokens/s per device."""
-    if not plans:
-        raise CourseError("No number of nodes fits this model. Try more of them.")
     first = min(plans, key=lambda p: p.run.layout.devices).tokens_per_s_per_device
     return max(
         (p for p in plans if p.tokens_per_s_per_device >= efficiency * first),
@@ -215,8 +309,6 @@ def cheapest(task: Task, tokens: float, deadline_h: float, node_counts: list[int
     Raises CourseError with the fastest one if none is in time.
     """
     plans = [predict_run(p.run, tokens, bill) for p in scaling(task, node_counts)]
-    if not plans:
-        raise CourseError("No number of nodes fits this model. Try more of them.")
     timely = [p for p in plans if p.hours <= deadline_h]
     if not timely:
         fastest = min(plans, key=lambda p: p.hours)
@@ -233,17 +325,26 @@ def largest_model(
     """The largest of some shapes whose training, in proportion to its size, costs at most so many node-hours.
 
     Twenty tokens per parameter is the ratio of Hoffmann et al. 2022; models that serve many users take more.
+    Raises CourseError where there is none, with what the smallest needs.
     """
+    needs = ""
     for shape in sorted(shapes, key=lambda s: -s.parameters):
         one = Task(shape=shape, **task)
         a, per_node = one.machine.accelerator, one.machine.devices_per_node
         peak = max(a.peak_flops, a.peak_8bit, a.peak_4bit)
         work = tokens_per_parameter * shape.active_parameters * flops.per_token(shape, one.seq, "causal")
-        if work / (peak * per_node * 3600) > node_hours:
-            continue  # not even at the device's full peak
+        if (least := work / (peak * per_node * 3600)) > node_hours:
+            needs = f"The smallest needs {least:,.3g} at its devices' full peak, and more in truth."
+            continue
         found = search(one, nodes * one.machine.devices_per_node, keep=1)
         if found.plans:
             whole = predict_run(found.best.run, tokens_per_parameter * shape.active_parameters)
             if whole.node_hours <= node_hours:
                 return whole
-    raise CourseError(f"None of these models is trained in {node_hours:g} node-hours. Add smaller ones.")
+            needs = f"The smallest needs {whole.node_hours:,.3g}."
+        else:
+            needs = f"The smallest does not fit on {found.leanest.layout.devices:,} devices."
+    raise CourseError(
+        f"None of these models is trained in {node_hours:g} node-hours. {needs} "
+        "Allow more, or add smaller ones."
+    )

@@ -156,9 +156,7 @@ rules(
             {f"{SRUN} echo": "echo"},
         ),
     ],
-    also=[
-        says({DEVICES: "--gpus-per-node=4"}, f"{REFUSED}Requested node configuration is not available"),
-    ],
+    also=[says({DEVICES: "--gpus-per-node=4"}, f"{REFUSED}Requested node configuration is not available")],
     hint="--nodes and --gpus-per-node multiply. So do the tasks.",
     done="accepted: two nodes, four devices, four tasks, and it runs",
     **script("devices"),
@@ -249,6 +247,7 @@ def share(path):
         lacks=lacks,
         given=f"{needs[lacks][0]:g}" if lacks and needs[lacks][0] else "none",
         hours=asked.hours,
+        memory=memory,
         cost=count(max(parts.values()) / 2, "GPU-hour"),
         largest=" and ".join(what for what, part in parts.items() if part == max(parts.values())),
     )
@@ -265,6 +264,11 @@ rules(
             "it is accepted, but {whole}: 4 GPU-hours an hour",
             says({"small-g": "standard-g"}, whole="standard-g gives and charges whole nodes"),
             says({NODE: "#SBATCH --exclusive"}, whole="--exclusive takes and pays for the whole node"),
+        ),
+        slip(
+            lambda job: 0 < job.memory < 1,
+            "it is accepted, but a number alone counts megabytes: --mem=60G has the unit",
+            {MEMORY: "--mem=60"},
         ),
         slip(
             lambda job: job.lacks,
@@ -458,9 +462,10 @@ rules(
             runs(HOURS.replace("/", "//")),
         ),
         slip(
-            finds(lambda off: off.right / 8),
-            "these are hours of all nodes of a run together. A node-hour is one node for one hour",
+            lambda off: any(math.isclose(off.found, off.right / by) for by in (8, off.devices)),
+            "divided once too often: the cost is of a whole node, and a node-hour is one node for one hour",
             runs(f"{HOURS} / nodes"),
+            runs(f'{HOURS} / machine["devices_per_node"].value'),
         ),
         slip(
             lambda off: not math.isclose(off.found, off.right),
@@ -557,6 +562,7 @@ SEEN_IN_THE_TEXT = {
     r"=\$\(sbatch (?!.*--parsable)[^\n]*?(\w+\.sh)": (
         "without --parsable sbatch says a sentence of {}, and a condition needs the number"
     ),
+    r"evaluate=\$\([^\n]*(\$evaluate)": "the evaluation cannot wait for itself: {} has no number yet",
     r"\b(after):": "{} waits until the other job has begun. Which one waits until it has ended well?",
 }
 
@@ -662,6 +668,10 @@ rules(
         says(
             {f"--parsable {AFTER_OK}": AFTER_OK},
             "without --parsable sbatch says a sentence of evaluate.sh, and a condition needs the number",
+        ),
+        says(
+            {"afterok:$train": "afterok:$evaluate"},
+            "the evaluation cannot wait for itself: $evaluate has no number yet",
         ),
         says(
             {"afterok:$train": "after:$train"},

@@ -154,6 +154,11 @@ rules(
             {OLD: "--standalone"},
         ),
         slip(
+            lambda job: job.nodes_used > 2,
+            "the job has {nodes_used} nodes, and four ranks fill two of them",
+            says({"#SBATCH --nodes=2": "#SBATCH --nodes=3"}, nodes_used=3),
+        ),
+        slip(
             lambda job: job.each("nnodes", "1") != {"2"},
             "torchrun's --nnodes is {nnodes}, and there are {nodes_used} nodes",
             says({'--nnodes="$SLURM_NNODES" ': ""}, nnodes="1", nodes_used=2),
@@ -298,10 +303,11 @@ rules(
             "[core + 1 for core in range(64) if number >> core & 1]",
         ),
         slip(
-            lambda seen: seen.got["0x8"] == [0] or seen.got["0x1"] == [63],
+            lambda seen: seen.got["0x8"] == [0] or 63 in seen.got["0x1"] + seen.got["0x00000000000000fe"],
             "you counted from the wrong end: the rightmost digit holds cores 0 to 3",
             "[63 - core for core in range(64) if number >> core & 1][::-1]",
             '[core for core, bit in enumerate(bin(number)[2:]) if bit == "1"]',
+            "[4 * i + b for i, d in enumerate(mask[2:]) for b in range(4) if int(d, 16) >> b & 1]",
         ),
         slip(
             lambda seen: seen.got["0x5"] == [2, 0],
@@ -469,6 +475,7 @@ FLAT = {
     3.0: "an all-reduce goes round twice: once to add up, once to spread the sum",
     24.0: "of the ring's four arrows two cross, one in each direction, and they do not share",
     6_000: "these are milliseconds; the answer is in seconds",
+    150.0: "these are the megabytes that a node sends. Divide them by 25 MB/s",
 }
 BY_NODE = {
     6.0: "if the nodes first add up inside, only two parties are left between them: n is 2",

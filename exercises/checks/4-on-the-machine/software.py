@@ -129,6 +129,11 @@ LINE_SLIPS = [
         {"command": "bash -c python train.py"},
     ),
     slip(
+        lambda line: not line.command,
+        "nothing follows the image: which command should run inside?",
+        {"command": ""},
+    ),
+    slip(
         lambda line: not line.starts(),
         "inside, '{inside}' would run: it should be python train.py",
         says({"command": "train.py"}, inside="train.py"),
@@ -453,6 +458,11 @@ rules(
             lambda job: not job.seen["found"] and Path(job.value("HF_HOME") or "").name == "hub",
             "the model was not found: give HF_HOME without /hub, the library adds that itself",
             {"$PROJECT/models": "$PROJECT/models/hub"},
+        ),
+        slip(
+            lambda job: not job.seen["found"] and job.value("HF_HUB_CACHE"),
+            "HF_HUB_CACHE counts for more than HF_HOME, and the model is not where it leads",
+            {HF: f'{HF}export HF_HUB_CACHE="$PROJECT/hub"\n'},
         ),
         slip(
             lambda job: not job.seen["found"],

@@ -402,9 +402,11 @@ def test_slurm_is_unpacked_without_root(home, monkeypatch):
 
 
 def test_without_slurm_the_lessons_that_need_it_are_left_out_with_a_sentence(home, monkeypatch):
-    command = [sys.executable, "-m", "tools.without_slurm"]
     monkeypatch.delenv("SCALEUP_NO_SKIP", raising=False)
-    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
+    monkeypatch.chdir(COURSE)  # as `make test` does; the learner's home is still that of the test
+    command = [sys.executable, "-m", "tools.without_slurm"]
+    here = subprocess.run(command, capture_output=True, text=True)
+    assert (here.returncode, here.stdout) == (0, "")
     hidden = "import runpy, shutil; shutil.which = lambda *a, **k: None; "
     hidden += "runpy.run_module('tools.without_slurm', run_name='__main__')"
     (home / ".scaleup" / "slurm").unlink(missing_ok=True)

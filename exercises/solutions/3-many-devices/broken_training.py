@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, DistributedSampler
 
-from scaleup import paths, ranks
+from scaleup import paths
 from scaleup.model import GPT, GPTConfig, next_token_loss
 from scaleup.text import corpus
 from scaleup.text.windows import Windows
@@ -25,7 +25,6 @@ def average(model: torch.nn.Module, world_size: int) -> None:
 def main() -> None:
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    seen = {"order": [], "saved": False}  # what the check looks at; leave it as it is
 
     torch.manual_seed(rank)
     model = GPT(GPTConfig(layers=1, dim=32, heads=2, hidden=64))
@@ -41,7 +40,6 @@ def main() -> None:
     loader = DataLoader(dataset, batch_size=4, sampler=sampler)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 
-    seen["weight"] = model.head.weight.sum().item()
     for epoch in range(EPOCHS):
         ### BEGIN SOLUTION
         sampler.set_epoch(epoch)
@@ -50,24 +48,18 @@ def main() -> None:
         for inputs, targets in loader:
             loss = next_token_loss(model(inputs), targets)
             loss.backward()
-            seen["own"] = model.head.weight.grad[0].tolist()
             average(model, world_size)
-            seen["averaged"] = model.head.weight.grad[0].tolist()
             optimizer.step()
             optimizer.zero_grad()
-        seen["order"].append(list(sampler))
         print(f"epoch {epoch}: loss {loss.item():.2f}")
 
     ### BEGIN SOLUTION
     if rank == 0:
         torch.save(model.state_dict(), paths.state() / "broken_training.pt")
-        seen["saved"] = True  # goes with the line above
     ### STARTER
     # torch.save(model.state_dict(), paths.state() / "broken_training.pt")
-    # seen["saved"] = True  # goes with the line above
     ### END SOLUTION
     dist.barrier()
-    ranks.save_result(seen)
     dist.destroy_process_group()
 
 

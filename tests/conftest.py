@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import contextlib
+import json
 import multiprocessing.util
 import os
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from labserver import LabServer, lab_server
 
 from scaleup.paths import root
 
@@ -83,8 +85,8 @@ def group(test: str) -> str:
     tests of the practice cluster start their own, but two at once are slow.
     """
     file = test.partition("::")[0]
-    if file.startswith("tests/site/"):
-        return "the built book"
+    if file.startswith(("tests/site/", "tests/lab/")):
+        return file.rpartition("/")[0]  # the built book, or JupyterLab
     lesson = re.search(r"\b\d-[a-z-]+/[a-z-]+", test if "test_exercises" in file else file)
     if file.endswith("test_practice.py") or (lesson and lesson[0].startswith("4-on-the-machine/")):
         return CLUSTER
@@ -161,3 +163,30 @@ def site(build) -> Path:
         f"The book did not build:\n{(done.stdout + done.stderr)[-3000:]}"
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def learner_course(tmp_path_factory) -> Path:
+    """What a learner has, with every stored output removed: what is seen later was computed here."""
+    folder = tmp_path_factory.mktemp("course")
+    for name in ("notebooks", "exercises", "data"):
+        shutil.copytree(root() / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    if (prepared := root() / ".scaleup/corpus").is_dir():  # as `make setup` leaves it
+        shutil.copytree(prepared, folder / ".scaleup/corpus")
+    for name in (".venv", "_build"):  # generated folders, which the file list hides
+        (folder / name).mkdir()
+    for file in folder.rglob("*.ipynb"):
+        notebook = json.loads(file.read_text())
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell.update(outputs=[], execution_count=None)
+        file.write_text(json.dumps(notebook))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(learner_course, tmp_path_factory) -> Iterator[LabServer]:
+    """Started as `make lab` does; a browser can ask it what it shows."""
+    private = tmp_path_factory.mktemp("lab")
+    with lab_server(learner_course, private, "--LabApp.expose_app_in_browser=True") as running:
+        yield running

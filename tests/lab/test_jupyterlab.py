@@ -1,20 +1,16 @@
 """A learner's first hour in a real browser: the first page, the first lesson, its exercise."""
 
 import contextlib
-import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import CHROMIUM
-from labserver import lab_server
 from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 from tools import run_notebooks
 
-from scaleup.paths import root
 from scaleup.plan import plan
 
 LESSON = "1-one-device/training-loop"
@@ -36,30 +32,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory) -> Path:
-    """What a learner has, with every stored output removed: what is seen later was computed here."""
-    folder = tmp_path_factory.mktemp("course")
-    for name in ("notebooks", "exercises", "data"):
-        shutil.copytree(root() / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    if (prepared := root() / ".scaleup/corpus").is_dir():  # as `make setup` leaves it
-        shutil.copytree(prepared, folder / ".scaleup/corpus")
-    for file in folder.rglob("*.ipynb"):
-        notebook = json.loads(file.read_text())
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code":
-                cell.update(outputs=[], execution_count=None)
-        file.write_text(json.dumps(notebook))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def lab(course, tmp_path_factory) -> Iterator[Page]:
+def lab(server) -> Iterator[Page]:
     """The browser's page with JupyterLab on the address that the server itself names."""
-    private = tmp_path_factory.mktemp("lab")
-    with (
-        lab_server(course, private, "--LabApp.expose_app_in_browser=True") as server,
-        sync_playwright() as playwright,
-    ):
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
@@ -168,11 +143,11 @@ def test_the_exercise_says_not_yet(lab):
     picture(lab, "exercise")
 
 
-def test_the_planner_s_panel_follows_its_fields(lab, course):
+def test_the_planner_s_panel_follows_its_fields(lab, learner_course):
     source = "from scaleup.plan.panel import panel\n\npanel(nodes=2, global_batch=64)"
     cells = [nbformat.v4.new_code_cell(source)]
     made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": run_notebooks.KERNEL})
-    nbformat.write(made, course / "panel.ipynb")
+    nbformat.write(made, learner_course / "panel.ipynb")
     open_notebook(lab, "panel.ipynb")
     run_all(lab)
     answer = in_front(lab, ".scaleup-plan")

@@ -19,12 +19,6 @@ LAB = root() / "src/scaleup/lab"
 OVERRIDES = json.loads((LAB / "overrides.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with lab_server(root(), tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
 @pytest.mark.parametrize(
     "file, place",
     [

@@ -780,21 +780,23 @@ def wrong_answers():
     os.environ["SCALEUP_HOME"], before = str(HOME), os.environ.get("SCALEUP_HOME")
     try:
         for lesson in LESSONS:
-            for number, wrong in enumerate(load_checks(lesson).known_wrong, 1):
-                yield runnable(lesson, wrong, id=f"{lesson}/{wrong.exercise}-{number}")
+            checks = load_checks(lesson)
+            for number, wrong in enumerate(checks.known_wrong, 1):
+                task = checks.exercises[wrong.exercise]
+                yield runnable(lesson, task, wrong, id=f"{lesson}/{wrong.exercise}-{number}")
     finally:
         os.environ.pop("SCALEUP_HOME")
         if before:
             os.environ["SCALEUP_HOME"] = before
 
 
-@pytest.mark.parametrize(("lesson", "wrong"), wrong_answers())
-def test_every_known_wrong_answer_gets_exactly_its_message(real, lesson, wrong, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("lesson", "task", "wrong"), wrong_answers())
+def test_every_known_wrong_answer_gets_exactly_its_message(real, lesson, task, wrong, tmp_path, monkeypatch):
     answer = wrong.answer
     if isinstance(answer, exercises.Edited):
         answer = exercises.write_edited(lesson, answer, tmp_path / "answer")
         monkeypatch.chdir(answer.parent)
-    verdict = judge(lesson, load_checks(lesson).exercises[wrong.exercise], answer)
+    verdict = judge(lesson, task, answer)
     assert (verdict.solved, verdict.message) == (False, wrong.message)
 
 

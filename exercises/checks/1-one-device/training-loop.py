@@ -238,13 +238,14 @@ class Here:
         return SMALL, self.speed, self.peak, share
 
 
-def near(given, function, *units):
-    """`given` over what is measured here; again while it is far from each unit, as on a busy machine."""
-    for _ in range(3):
-        ratio = given / function()
-        if any(0.6 < ratio / unit < 1.6 for unit in units):
+def near(given, function):
+    """`given` over what is measured here: the ratio nearest to one of up to five, since a machine may be busy."""
+    ratios = []
+    for _ in range(5):
+        ratios.append(given / function())
+        if 0.6 < ratios[-1] < 1.6:
             break
-    return ratio
+    return min(ratios, key=lambda ratio: abs(math.log(ratio)))
 
 
 COUNTS = {
@@ -297,9 +298,9 @@ def on_this_device(answer):
     if isinstance(answer, Here):
         seen.peak, seen.speed = peak / Here.peak, speed / Here.speed
         return seen
-    seen.peak = near(peak, measure.matmul_peak, 1, 2)
+    seen.peak = near(peak, measure.matmul_peak)
     if seen.peak < 1.6:
-        seen.speed = near(speed, lambda: speed_of(shape), 1, *UNITS)
+        seen.speed = near(speed, lambda: speed_of(shape))
     return seen
 
 

@@ -239,7 +239,7 @@ class Here:
 
 
 def near(given, function):
-    """`given` over what is measured here: the ratio nearest to one of up to five, since a machine may be busy."""
+    """`given` over what is measured here: of up to five ratios the nearest to one. A machine may be busy."""
     ratios = []
     for _ in range(5):
         ratios.append(given / function())

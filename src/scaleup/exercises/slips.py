@@ -23,8 +23,10 @@ for the two usual kinds of answer. All three register an exercise with `register
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +138,7 @@ def rules(
 
 def is_number(value: Any) -> bool:
     """A finite number and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def close(given: Any, right: Any, within: float) -> bool:
@@ -222,11 +224,17 @@ def formula(
     truth, wrong = made(right), {expression: made(expression) for expression in slips}
 
     def see(answer: Any) -> list[Off]:
-        off = []
+        off: list[Off] = []
         for row in on:
-            got, want = answer(*row), truth(*row)
-            if not is_number(got):
-                raise NotYet(f"what {function} returns has to be a number, not {got!r:.40}")
+            want = truth(*row)
+            try:
+                got = answer(*copy.deepcopy(row))
+                if not is_number(got):
+                    raise NotYet(f"what {function} returns has to be a number, not {got!r:.40}")
+            except Exception:
+                if off:  # a row before shows the slip
+                    break
+                raise
             if not math.isclose(got, want, rel_tol=within):
                 off.append(Off(row, want, got))
         return off

@@ -22,12 +22,11 @@ def shown(value):
 
 
 def near(slips, look=lambda seen: seen, example=lambda wrong: wrong, within=0.01):
-    """Rows of a table from {wrong number: sentence}: `look` finds the number in what was seen."""
-    return [slip(lambda seen, wrong=wrong: close(look(seen), wrong, within), sentence, example(wrong))
+    """Rows of a table from {wrong number: sentence}, the nearest is told: `look` finds the number given."""
+    return [slip(lambda seen, wrong=wrong: close(got := look(seen), wrong, within)
+                 and wrong == min(slips, key=lambda each: abs(each - got)), sentence, example(wrong))
             for wrong, sentence in slips.items()]  # fmt: skip
 
-
-# ---------------------------------------------------------------- price per billion
 
 # the price where all hours are useful, and the useful share
 N, U = "1e9 * price / (3600 * tokens_per_s)", "prod(1 - share for share in lost)"
@@ -35,11 +34,13 @@ formula(
     "per-billion",
     "price_per_billion(price, tokens_per_s, lost)",
     f"{N} / {U}",
-    [(3.0, 9000, [0.05, 0.1, 0.2]), (5.0, 4000, [0.3, 0.3]), (3.6, 1000, [])],
+    [(3, 9000, [0.05, 0.2, 0.1]), (5.0, 4000, [0.3, 0.3]), (3.6, 1000, [])],
     {
         N: "the lost hours are missing: only a share of the tokens is useful",
         f"{N} / (1 - sum(lost))":
             "shares that are lost one after another multiply, (1-f)(1-t)(1-i): they are not added",
+        f"{N} * (1 - sum(lost))":
+            "lost hours make the useful tokens dearer: divide. And shares are not added, (1-f)(1-t)(1-i)",
         f"{N} * {U}": "a lost hour makes the useful tokens dearer: divide by the useful share",
         f"3600 * {N} / {U}": "a price is per hour and a speed per second: an hour has 3,600 seconds",
         f"60 * {N} / {U}": "an hour has 3,600 seconds, not 60",
@@ -49,52 +50,65 @@ formula(
         f"{U} / ({N})": "this is how many billion tokens a euro buys. Turn the fraction round",
         f"{N} / (1 - lost[-1])":
             "the last share alone is used: a return inside the loop, or a product that is not kept",
+        f"{N} / (1 - max(lost, default=0))": "the largest share alone is used. Each of them takes its part",
         f"{N} / (1 - lost[0])": "the first share alone is used: is the return inside the loop?",
         f"{N} / (1 - {U})": "divide by the share that is useful: this divides by the share that is lost",
         f"{N} / prod(lost)": "divide by the product of 1 - share: this is the product of the shares",
-        f"{N} / (1 - prod(lost))":
-            "multiply what each loss leaves, 1 - share: this is 1 less the product of the shares",
         f"{N} * (1 + sum(lost))": "with half of the hours lost the price doubles: divide by what is left",
         f"{N} * prod(1 + share for share in lost)":
             "with half of the hours lost the price doubles: divide by 1 - share, not multiply by 1 + share",
+        f"bool(lost) * {N} / {U}":
+            "with nothing lost, an empty list, 3.6 EUR and 1,000 tokens a second give 1,000 EUR",
     },
     within=5e-3,
-    otherwise=lambda off: (
+    otherwise=lambda off:
         "for {} EUR, {:,} tokens a second and {} lost it is {:.2f} EUR, yours is {:.2f}".format(
-            *off.row, off.want, off.got)
-        if off.row[2] else
-        "with nothing lost, an empty list, 3.6 EUR and 1,000 tokens a second give 1,000 EUR"),
+            *off.row, off.want, off.got),
     hint="EUR for an hour, divided by the useful billions of tokens in that hour.",
     done="right, and with nothing lost too",
-    also=[
-        says("def price_per_billion(price, tokens_per_s, lost):\n    return price",
-             "for 3.0 EUR, 9,000 tokens a second and [0.05, 0.1, 0.2] lost it is 135.37 EUR, yours is 3.00"),
-        says("import math\ndef price_per_billion(price, tokens_per_s, lost):\n    return bool(lost) * "
-             "1e9 * price / (3600 * tokens_per_s) / math.prod(1 - share for share in lost)",
-             "with nothing lost, an empty list, 3.6 EUR and 1,000 tokens a second give 1,000 EUR"),
-    ],
+    also=[says("def price_per_billion(price, *_):\n    return price",
+              "for 3 EUR, 9,000 tokens a second and [0.05, 0.2, 0.1] lost it is 135.37 EUR, yours is 3.00")],
 )  # fmt: skip
-
-# ---------------------------------------------------------------- a comparison that is off
 
 SPOT = ("the cloud stands there at its spot price, Vega at its list price. A run that may not be "
         "interrupted pays the list price")  # fmt: skip
 NODE = "device-hours are multiplied by the price of a node-hour: a node has several devices"
 PEOPLE = "nobody works: the weeks of people are missing"
-SHARED, BOTH = "/ vega['devices']", "+ week * (cloud['weeks'] - vega['weeks'])"
+ALL, SHARED, BOTH = "cloud['list']", "/ vega['devices']", "+ week * (cloud['weeks'] - vega['weeks'])"
+PRICES = {
+    ALL: "",
+    "cloud['spot']": SPOT,
+    f"{ALL} {SHARED}": "the cloud's price is that of a device already: divide that of a node-hour alone",
+}
+NODES = {
+    SHARED: "",
+    "": NODE,
+    "/ 4": "",  # an error where nothing else is left
+    "* vega['devices']": "a node-hour is several device-hours: divide by the devices, do not multiply",
+}
+WEEKS = {
+    BOTH: "",
+    "": PEOPLE,
+    "- week * vega['weeks']": "the cloud needs people too, though fewer",
+    "+ week * cloud['weeks']": "Vega needs people too: most of the weeks are there",
+    "- week * (cloud['weeks'] - vega['weeks'])": "the people are on the wrong side",
+    "- week * (cloud['weeks'] + vega['weeks'])":
+        "the cloud's people are on the wrong side: who rents pays them, so Vega saves them",
+    "+ cloud['weeks'] - vega['weeks']": "weeks are not euros: multiply them by week",
+}  # fmt: skip
 
 
-def saved(price="list", node=SHARED, people=BOTH):
-    return f"device_hours * cloud['{price}'] - device_hours * vega['node_hour'] {node} {people}"
+def saved(price=ALL, node=SHARED, people=BOTH):
+    return f"device_hours * {price} - device_hours * vega['node_hour'] {node} {people}"
 
 
 def left():
-    """The colleague's three errors, alone and together; whoever divides by 4 has seen that of the node."""
-    for price, node, people in itertools.product(("list", "spot"), (SHARED, "/ 4", ""), (BOTH, "")):
-        errors = [SPOT] * (price == "spot") + [NODE] * (not node) + [PEOPLE] * (not people)
-        if errors:
-            some = f"{len(errors)} errors are left. One" if errors[1:] else "one error is left"
-            yield saved(price, node, people), f"{some}: {errors[0]}"
+    """The colleague's three errors and what may take their place, alone and together."""
+    for parts in itertools.product(PRICES.items(), NODES.items(), WEEKS.items()):
+        if errors := [said for _, said in parts if said]:
+            some = "one error is left: " if errors[0] in (SPOT, NODE, PEOPLE) else ""
+            some = f"{len(errors)} errors are left. One: " if errors[1:] else some
+            yield saved(*(part for part, _ in parts)), some + errors[0]
 
 
 formula(
@@ -108,17 +122,7 @@ formula(
     ],
     dict(left()) | {
         f"-({saved()})": "the sign is wrong: the function returns what Vega saves, cloud minus Vega",
-        f"-({saved(people='')})":
-            "the sign is wrong, cloud minus Vega is what Vega saves; and the weeks of people are missing",
-        saved(people="- week * vega['weeks']"): "the cloud needs people too, though fewer",
-        saved(people="+ week * cloud['weeks']"): "Vega needs people too: most of the weeks are there",
-        saved(people="- week * (cloud['weeks'] - vega['weeks'])"): "the people are on the wrong side",
-        saved(people="- week * (cloud['weeks'] + vega['weeks'])"):
-            "the cloud's people are on the wrong side: who rents pays them, so Vega saves them",
-        saved(people="+ cloud['weeks'] - vega['weeks']"): "weeks are not euros: multiply them by week",
         saved(node="/ 4"): "a node has as many devices as the data say, not always four",
-        saved(node="* vega['devices']"):
-            "a node-hour is several device-hours: divide by the devices, do not multiply",
     },
     within=5e-3,
     otherwise=lambda off:
@@ -128,8 +132,6 @@ formula(
     also=[says("def saved_on_vega(device_hours, cloud, vega, week):\n    return device_hours",
                "for 7,000 device-hours it is -4,375 EUR, yours is 7,000")],
 )  # fmt: skip
-
-# ---------------------------------------------------------------- moving data
 
 HOURS = 20e12 / 15e9 * 180 / 3600
 rules(
@@ -146,10 +148,10 @@ rules(
             2.78: "this is in days. The question is hours",
             HOURS * 60: "this is in minutes. The question is hours",
             HOURS * 3600: "this is in seconds. The question is hours",
-            HOURS / 60: "seconds and minutes are mixed: this is a sixtieth of the answer",
             20e12 / 15e9: "this is how many test files fit into 20 TB. How long does one take?",
             HOURS * 2**40 / 1e12: "a terabyte on a line is 10^12 bytes, not 2^40",
-            HOURS * 1.024: "a terabyte on a line is 1,000 gigabytes, not 1,024",
+            15 * 8 / 180: "this is the rate of the test file in Gbit/s. The question is hours",
+            15 / 180: "this is the rate of the test file in GB/s. The question is hours",
             HOURS / 1000: "20 TB are 20,000 GB: this is a thousandth of the answer",
         }, within=0.015),
         slip(lambda got: not close(got, HOURS, 0.015),
@@ -160,8 +162,6 @@ rules(
     done="66.7 hours, almost three days",
     also=[says("three days", "the number of hours has to be a number, not 'three days'")],
 )  # fmt: skip
-
-# ---------------------------------------------------------------- break-even
 
 WEEK = 2400 / 3.2  # device-hours
 EQUAL, MADE = 6 * WEEK, 6 * WEEK * 3600 * 9000
@@ -175,10 +175,9 @@ def pair(hours, tokens=0.72 * MADE):
 def see_pair(answer):
     if not isinstance(answer, dict) or set(answer) != set(pair(0)):
         raise NotYet(BOTH_NUMBERS)
-    seen = SimpleNamespace(**{name: number(answer[name], name) for name in pair(0)})
-    seen.hours, seen.weeks = shown(seen.device_hours), shown(seen.device_hours / WEEK)
-    seen.rate = shown(seen.tokens / EQUAL / 3600)
-    return seen
+    hours, tokens = (number(answer[name], name) for name in pair(0))
+    weeks, rate = shown(hours / WEEK), shown(tokens / EQUAL / 3600)
+    return SimpleNamespace(device_hours=hours, tokens=tokens, hours=shown(hours), weeks=weeks, rate=rate)
 
 
 rules(
@@ -196,15 +195,16 @@ rules(
             10 * WEEK: "these are the weeks of both added. The question is the difference",
             EQUAL * 0.72: "all rented hours are paid, also useless ones: leave the 72 % to the tokens",
             EQUAL / 0.72: "the rented hours are asked, useless ones included: the 72 % belongs to the tokens",
-            6 * 2400: "this is money: divide it by the price of an hour",
+            -EQUAL: "the sign is wrong: the supercomputer takes more weeks than the cloud",
             6 * 2400 * 3.2: "money is multiplied by the price of an hour. Divide by it",
             6 * 3.2 / 2400: "the two prices are swapped: a week costs EUR 2,400, a device-hour 3.20",
             6 / 3.2: "weeks are divided by the price of an hour: a week costs EUR 2,400",
-            6 * 40: "these are the hours that people work. How many device-hours does their cost rent?",
-            EQUAL / 1000: "this is in thousands. Give the number of device-hours",
+            EQUAL / 9000: "the speed belongs to the tokens: an hour costs the same at any speed",
             0.72 * MADE: "this is the number of tokens. First give device_hours, the rented hours",
             0.72 * MADE / 1e9: "these are billions of tokens. First give device_hours, the rented hours",
         }, lambda seen: seen.device_hours, pair),
+        slip(lambda seen: any(close(seen.device_hours, weeks * 2400, 1e-3) for weeks in range(1, 13)),
+             "this is money: divide it by the price of an hour", pair(6 * 2400), pair(8 * 2400)),
         slip(lambda seen: not close(seen.device_hours, EQUAL, 0.01),
              "{hours} device-hours is not where both cost the same: they cost as much as {weeks} weeks of "
              "work. How many weeks more does the supercomputer take than the cloud?",
@@ -219,7 +219,6 @@ rules(
             MADE * 0.72 / 9000: "these are useful seconds. In each the device trains 9,000 tokens",
             MADE * 0.72 / EQUAL: "these are the useful tokens of one rented hour. Multiply by device_hours",
             MADE * 0.72 / 1e9: "this is in billions. Give the number of tokens",
-            MADE * 0.72 / 1e6: "this is in millions. Give the number of tokens",
         }, lambda seen: seen.tokens, lambda tokens: pair(4500, tokens)),
         slip(lambda seen: not close(seen.tokens, 0.72 * MADE, 0.01),
              "the hours are right; {tokens:.4g} tokens are not what they make: they would be {rate} in each "
@@ -231,11 +230,15 @@ rules(
     also=[says(pair(4500, "?"), "tokens has to be a number, not '?'"), says({"tokens": 1e11}, BOTH_NUMBERS)],
 )  # fmt: skip
 
-# ---------------------------------------------------------------- three companies
-
 EACH = 3.20 / (3600 * 9000 * 0.75)  # EUR per useful token
 FEW, RENTED, SAVED = 300e6 * EACH, 500e9 * EACH, 500e9 * EACH - 7 * 2400
-HOUR = costs.own_device_hour(costs.example(utilization=0.85))
+
+
+def own(utilization=0.85, **changes):
+    return costs.own_device_hour(costs.example(utilization=utilization, **changes))
+
+
+HOUR = own()
 RIGHT = {"Fjord": ("cloud", FEW), "Auri": ("supercomputer", SAVED), "Klinika": ("own", HOUR.total)}
 WRONG_WORLD = {
     ("Fjord", "supercomputer"): "the first token comes on day 60 or later, the demonstration on day 12",
@@ -249,7 +252,7 @@ WRONG_WORLD = {
 REMINDERS = {
     "Fjord": "How many useful tokens does a rented hour make?",
     "Auri": "Rented hours and one week on one side, eight weeks on the other",
-    "Klinika": "Which assumption of costs.example says how many hours are in use?",
+    "Klinika": "Which one assumption of costs.example is not the lesson's here, and what is it?",
 }
 WRONG_NUMBER = {
     "Fjord": {
@@ -259,7 +262,6 @@ WRONG_NUMBER = {
         FEW + 2400: "the question leaves people out",
         FEW * 1000: "300 million tokens are 0.3 billion",
         1e9 * EACH: "this is the price of a billion useful tokens. Fjord has 0.3 billion",
-        FEW * 3600: "a price is per hour and a speed per second: an hour has 3,600 seconds",
     },
     "Auri": {
         RENTED: "people are missing: eight weeks on one side, one on the other",
@@ -270,15 +272,15 @@ WRONG_NUMBER = {
         RENTED + 7 * 2400: "the people are on the wrong side: the supercomputer takes seven weeks more",
         RENTED - 9 * 2400: "the cloud's week is on the wrong side: the supercomputer saves it",
         7 * 2400: "these are the seven weeks alone. What do the rented hours cost?",
+        RENTED / 3.2: "this is the number of hours. What do they cost, and the weeks?",
         8 * 2400: "this is what the supercomputer costs. What does the cloud cost?",
-        SAVED / 1000: "this is in thousands. Give the number in EUR",
     },
     "Klinika": {
-        costs.own_device_hour(costs.example()).total:
-            "this is at the lesson's utilization of 60 %. Klinika's is 85 %",
+        own(utilization=0.6).total: "this is at the lesson's utilization of 60 %. Klinika's is 85 %",
         HOUR.capital: "this is the capital alone. Power, hosting and staff are paid as well",
-        costs.own_device_hour(costs.example(utilization=0.85, own_servers=16)).total:
-            "sixteen devices are two servers of eight, the lesson's own_servers",
+        own(own_servers=16).total: "sixteen devices are two servers of eight, the lesson's own_servers",
+        own(own_servers=1).total: "sixteen devices are two servers of eight, the lesson's own_servers",
+        own(utilization=1).total: "this is an hour in use when none is idle. Klinika's are in use for 85 %",
         3.2: "this is the price of a rented hour. Klinika's own has four parts",
         HOUR.total - HOUR.staff: "staff is missing",
         HOUR.total - HOUR.power: "power is missing",
@@ -326,7 +328,7 @@ rules(
         *(row for name, slips in WRONG_NUMBER.items() for row in near(
             {wrong: f"{name}: {sentence}" for wrong, sentence in slips.items()},
             lambda seen, name=name: seen[2] if seen[0] == name else (),
-            lambda wrong, name=name: answers(name, amount=wrong), 2.5e-3 if name == "Klinika" else 0.01)),
+            lambda wrong, name=name: answers(name, amount=wrong), 0.02)),
         slip(lambda seen: seen[0], lambda seen: other_number(seen[0], shown(seen[2])),
              says(answers("Fjord", amount=50), other_number("Fjord", "50")),
              says(answers("Auri", amount=185_500), other_number("Auri", "185,500"))),
@@ -341,8 +343,6 @@ rules(
              "Klinika's number is a sum of four parts: write .total behind it"),
     ],
 )  # fmt: skip
-
-# ---------------------------------------------------------------- what decides the day
 
 THREE_NAMES = 'write three different names, such as ["pue", "salary", "wait_hours"]'
 

@@ -42,6 +42,8 @@ formula(
         f"{N} * (1 - sum(lost))":
             "lost hours make the useful tokens dearer: divide. And shares are not added, (1-f)(1-t)(1-i)",
         f"{N} * {U}": "a lost hour makes the useful tokens dearer: divide by the useful share",
+        f"1e9 * price / 3600 * tokens_per_s * {U}":
+            "all that divides belongs into brackets: a / (b * c), as a / b * c multiplies by c",
         f"3600 * {N} / {U}": "a price is per hour and a speed per second: an hour has 3,600 seconds",
         f"60 * {N} / {U}": "an hour has 3,600 seconds, not 60",
         f"{N} / {U} / 1e9": "this is the price of one token. The question is a billion",
@@ -109,6 +111,8 @@ def left():
             some = "one error is left: " if errors[0] in (SPOT, NODE, PEOPLE) else ""
             some = f"{len(errors)} errors are left. One: " if errors[1:] else some
             yield saved(*(part for part, _ in parts)), some + errors[0]
+            if {*errors} <= {SPOT, NODE, PEOPLE}:
+                yield f"-({saved(*(part for part, _ in parts))})", f"the sign is wrong, and {some}{errors[0]}"
 
 
 formula(
@@ -151,8 +155,6 @@ rules(
             20e12 / 15e9: "this is how many test files fit into 20 TB. How long does one take?",
             HOURS * 2**40 / 1e12: "a terabyte on a line is 10^12 bytes, not 2^40",
             15 * 8 / 180: "this is the rate of the test file in Gbit/s. The question is hours",
-            15 / 180: "this is the rate of the test file in GB/s. The question is hours",
-            HOURS / 1000: "20 TB are 20,000 GB: this is a thousandth of the answer",
         }, within=0.015),
         slip(lambda got: not close(got, HOURS, 0.015),
              "{real:g} hours do not fit: 15 GB take 180 seconds, and 20 TB are how many times as much?",
@@ -199,6 +201,7 @@ rules(
             6 * 2400 * 3.2: "money is multiplied by the price of an hour. Divide by it",
             6 * 3.2 / 2400: "the two prices are swapped: a week costs EUR 2,400, a device-hour 3.20",
             6 / 3.2: "weeks are divided by the price of an hour: a week costs EUR 2,400",
+            EQUAL * 9000: "the speed belongs to the tokens: an hour costs the same at any speed",
             EQUAL / 9000: "the speed belongs to the tokens: an hour costs the same at any speed",
             0.72 * MADE: "this is the number of tokens. First give device_hours, the rented hours",
             0.72 * MADE / 1e9: "these are billions of tokens. First give device_hours, the rented hours",
@@ -215,7 +218,6 @@ rules(
             MADE * 0.72**2: "the 72 % is used twice: the rented hours hold all, useful or not",
             MADE * 0.28: "28 % of the hours are lost, 72 % are useful",
             MADE * 0.72 / 3600: "an hour has 3,600 seconds",
-            MADE * 0.72 / 60: "an hour has 3,600 seconds, not 60",
             MADE * 0.72 / 9000: "these are useful seconds. In each the device trains 9,000 tokens",
             MADE * 0.72 / EQUAL: "these are the useful tokens of one rented hour. Multiply by device_hours",
             MADE * 0.72 / 1e9: "this is in billions. Give the number of tokens",
@@ -260,7 +262,6 @@ WRONG_NUMBER = {
         FEW * 0.75**2: "divide by the useful share once, not multiply",
         FEW / 3.2: "this is the number of hours. What do they cost?",
         FEW + 2400: "the question leaves people out",
-        FEW * 1000: "300 million tokens are 0.3 billion",
         1e9 * EACH: "this is the price of a billion useful tokens. Fjord has 0.3 billion",
     },
     "Auri": {
@@ -280,7 +281,6 @@ WRONG_NUMBER = {
         HOUR.capital: "this is the capital alone. Power, hosting and staff are paid as well",
         own(own_servers=16).total: "sixteen devices are two servers of eight, the lesson's own_servers",
         own(own_servers=1).total: "sixteen devices are two servers of eight, the lesson's own_servers",
-        own(utilization=1).total: "this is an hour in use when none is idle. Klinika's are in use for 85 %",
         3.2: "this is the price of a rented hour. Klinika's own has four parts",
         HOUR.total - HOUR.staff: "staff is missing",
         HOUR.total - HOUR.power: "power is missing",
@@ -328,7 +328,7 @@ rules(
         *(row for name, slips in WRONG_NUMBER.items() for row in near(
             {wrong: f"{name}: {sentence}" for wrong, sentence in slips.items()},
             lambda seen, name=name: seen[2] if seen[0] == name else (),
-            lambda wrong, name=name: answers(name, amount=wrong), 0.02)),
+            lambda wrong, name=name: answers(name, amount=wrong))),
         slip(lambda seen: seen[0], lambda seen: other_number(seen[0], shown(seen[2])),
              says(answers("Fjord", amount=50), other_number("Fjord", "50")),
              says(answers("Auri", amount=185_500), other_number("Auri", "185,500"))),

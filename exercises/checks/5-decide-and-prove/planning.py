@@ -74,8 +74,7 @@ rules(
              says({"tp": 8, "zero": 1}, SLOWER + "more tensor-parallel talk")),
     ],
     hint="It does not fit: divide the largest of the three parts. It is slow: have less of what is named.",
-    done=lambda seen:
-        f"it fits, and the best layout of all is less than 10 % faster ({seen.best.run.layout})",
+    done=lambda it: f"it fits, and the best layout of all is less than 10 % faster ({it.best.run.layout})",
     also=[
         says(4, "give a dictionary such as {'tp': 2, 'zero': 1}: the layout is yours to choose"),
         says({"tp": 3, "zero": 1}, "32 devices do not split into tp x pp x cp = 3."),
@@ -153,6 +152,7 @@ IGNORED = [
 ]
 ROUNDED = "the seconds are rounded: return them as they are"
 BUBBLE = "the measured step holds a bubble already: take it out first"
+SLOTS = "the bubble is p - 1 slots, not p - 1 seconds"
 FEWER_EACH = "more devices leave each replica fewer micro-batches"
 STEP = "def step_on_more(seconds, before, after, stages):\n    return "
 formula(
@@ -174,7 +174,8 @@ formula(
             "the bubble is right, but the work itself shrinks, too",
         "seconds * (after + 2 * stages - 2) / (before + 2 * stages - 2)":
             "a slot holds a forward and a backward pass: the bubble is p - 1 slots, not twice as many",
-        "seconds * after / before + stages - 1": "the bubble is p - 1 slots, not p - 1 seconds",
+        "seconds * after / before + stages - 1": SLOTS,
+        "(seconds - stages + 1) * after / before + stages - 1": SLOTS,
         "seconds / (before + stages - 1)": "this is one slot: multiply by the slots of the larger run",
         "seconds / (before + stages - 1) * after": "the larger run has a bubble, too: p - 1 slots more",
         "seconds": f"this does not change: {FEWER_EACH}",
@@ -200,6 +201,7 @@ COUNTS = {
     COUNTED * 2240: "this is the speed of all devices together: divide by their number",
     COUNTED / 3: "this counts the forward pass only: 2 of the 6 FLOPs a parameter",
     COUNTED * 2 / 3: "this is two thirds: the backward pass alone, or 3,360 devices where this run has 2,240",
+    COUNTED * 2: "6 FLOPs a parameter hold both passes: 2 forward and 4 backward",
     126 * 4 / 3: "126 is the larger of the two: count 6 FLOPs a parameter and token",
     COUNTED / 2048: "these are sequences: a step has 1,920 x 2,048 tokens",
     COUNTED * 60.1: "these are the FLOPs of a step, not of a second: divide by 60.1",
@@ -266,7 +268,7 @@ values(
         (FACTOR - 1) * 711: "this is the difference in TFLOP/s: divide instead",
         744 - 711: "this is the difference of two counting rules: convert one of the numbers, then divide",
         1.205: CLOSE,
-        **dict.fromkeys((744 / 711, 711 / 744), TWO_RULES),
+        **dict.fromkeys((744 / 711, 711 / 744, 744 / 711 - 1), TWO_RULES),
         **dict.fromkeys((744 * SHARE, 744 / 711 * SHARE), WRONG_WAY),
         **dict.fromkeys((SHARE, 1 / SHARE), RULE),
         **dict.fromkeys((17.5, 17.8, 18, 117.7), "give a factor such as 1.05, not a percentage"),

@@ -88,7 +88,8 @@ def group(test: str) -> str:
     if file.startswith(("tests/site/", "tests/lab/")):
         return file.rpartition("/")[0]  # the built book, or JupyterLab
     lesson = re.search(r"\b\d-[a-z-]+/[a-z-]+", test if "test_exercises" in file else file)
-    if file.endswith("test_practice.py") or (lesson and lesson[0].startswith("4-on-the-machine/")):
+    on_cluster = file.endswith(("test_practice.py", "test_jobs.py"))
+    if on_cluster or (lesson and lesson[0].startswith("4-on-the-machine/")):
         return CLUSTER
     return lesson[0] if lesson else file
 

@@ -246,7 +246,10 @@ def test_files_in_the_folder_of_the_lesson_belong_to_it(course, capsys):
 def test_the_module_derives_from_a_shell(course):
     Path("small.ipynb").unlink()
     done = subprocess.run(
-        [sys.executable, "-m", "scaleup.exercises.starters"], capture_output=True, text=True
+        [sys.executable, "-m", "tools.derive_starters"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
     )
     assert (done.stdout, done.stderr) == ("derived exercises/1-part/small.ipynb\n", "")
     assert Path("small.ipynb").exists()
@@ -746,7 +749,7 @@ def test_there_are_lessons_and_each_has_solution_starter_and_checks(real):
 
 
 def test_every_starter_is_in_step_with_its_source(real):
-    """If this fails, run `python -m scaleup.exercises.starters`."""
+    """If this fails, run `python -m tools.derive_starters`."""
     for source in starters.sources():
         assert starters.starter_of(source).read_bytes() == derive(source).encode(), source.name
 

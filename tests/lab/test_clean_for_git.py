@@ -101,11 +101,17 @@ def open_and_save(page: Page, path: str, close: bool = True) -> None:
         arg=path,
         timeout=60_000,
     )
-    page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.context.save(); }")
+    page.evaluate(
+        """async () => { const widget = window.jupyterapp.shell.currentWidget;
+                         await widget.sessionContext.session.kernel.info;
+                         await widget.context.save(); }"""
+    )
     if close:
         page.evaluate(
             """async () => { const widget = window.jupyterapp.shell.currentWidget;
-                             await widget.sessionContext.shutdown(); widget.close(); }"""
+                             await widget.sessionContext.shutdown();
+                             widget.context.model.dirty = false;  // else it may ask whether to save again
+                             widget.close(); }"""
         )
 
 

@@ -40,7 +40,7 @@ def fact(machine: str, field: str):
 
 def script(machine: str, nodes: int = 2, queue: str | None = None, launch: str = "torchrun") -> str:
     """With the example account, whatever `.scaleup/accounts.toml` says."""
-    return job.script(job.plan(CONFIGURATION, machine, nodes, None, queue, launch, {}))
+    return job.script(job.make_job(CONFIGURATION, machine, nodes, None, queue, launch, {}))
 
 
 def change(text: str, option: str, new: str) -> str:

@@ -417,7 +417,7 @@ WHY_NOT = {
 
 
 def first_wrong(answer):
-    """The first start whose cause or line is wrong, as (start, word), else None."""
+    """The first start whose cause or line is wrong, as (start, word), else nothing: ()."""
     if not isinstance(answer, dict) or set(answer) != set(RIGHT):
         raise NotYet("give a dictionary with start_a, start_b and start_c")
     for name, given in answer.items():
@@ -429,7 +429,7 @@ def first_wrong(answer):
         for word, right in zip(given, RIGHT[name], strict=True):
             if word != right:
                 return name, word
-    return None
+    return ()
 
 
 def other_words(name):

@@ -234,7 +234,7 @@ def wheels(answer):
     for name, letters in got.items():
         if not letters <= set("abcdef"):
             raise NotYet(f"for {name} give letters from a to f, such as 'ab', not {answer[name]!r}")
-    return next(((name, x) for name, right in RIGHT.items() for x in sorted(got[name] ^ set(right))), None)
+    return next(((name, x) for name, right in RIGHT.items() for x in sorted(got[name] ^ set(right))), ())
 
 
 rules(

@@ -1,7 +1,7 @@
 """What learners open: starters, derived from the solutions.
 
 Only `exercises/solutions/PART/LESSON.ipynb`, and files beside it or in the folder `LESSON/` there, are edited
-by hand. `python -m scaleup.exercises.starters` derives `exercises/PART/…` from them. A solution block
+by hand. `python -m tools.derive_starters` derives `exercises/PART/…` from them. A solution block
 
     ### BEGIN SOLUTION
     layout = {"tp": 4}
@@ -152,8 +152,3 @@ def derive_all() -> list[Path]:
             shutil.copymode(source, target)
             written.append(target)
     return written
-
-
-if __name__ == "__main__":
-    for written in derive_all():
-        print(f"derived {written.relative_to(root())}")

@@ -132,6 +132,8 @@ def run(
                     )
                 time.sleep(0.05)
         except KeyboardInterrupt:
+            for log in logs:
+                log.follow(show)
             keeper.close()
             print(f"Interrupted: all {world_size} ranks were stopped.")
             raise Interrupted from None

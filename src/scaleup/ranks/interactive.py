@@ -209,10 +209,13 @@ class Ranks:
 
     def _interrupt(self, results: dict[int, AsyncResult]) -> None:
         for _ in range(int(GRACE)):
-            # Again, because a rank that has not begun the cell yet ignores the signal.
+            # Again, because a rank that has not begun the cell yet ignores the signal. Each has a second
+            # before that: a signal that comes while a rank tells of the first one would spoil its answer.
             if waiting := _waiting(results):
                 self.client.send_signal("SIGINT", targets=list(waiting), block=False)
-                next(iter(waiting.values())).wait(1)
+                end = time.monotonic() + 1
+                for result in waiting.values():
+                    result.wait(max(0.0, end - time.monotonic()))
         self._given_up = waiting = _waiting(results)
         self._show(results)
         if waiting:

@@ -252,7 +252,7 @@ rules(
     ],
     example=lambda wrong: RIGHT | wrong,
     hint="Read the last three parts of the name: Python, binary interface, platform.",
-    done="right for all three, also about the one that installs where it is of no use",
+    done="right for all three, also about the one that installs where nothing can use it",
 )
 
 # ---------------------------------------------------------------- caches

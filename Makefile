@@ -35,10 +35,10 @@ lab: $(LAB_READY) ## open JupyterLab on the first page (LAB_ARGS=--no-browser fo
 	$(BIN)/jupyter lab $(LAB_ARGS)
 
 check: $(DEV_READY) lint ## while working: every test that starts no process, on both cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes" --numprocesses 2 $(PYTEST_ARGS)
 
 test: check ## run every test, and compare every notebook's outputs with nbval
-	$(BIN)/python -m pytest -m slow $(BOTH_CORES) $(NBVAL) $(PYTEST_ARGS) tests $(NOTEBOOKS) $$($(BIN)/python -m tools.without_slurm)
+	$(BIN)/python -m pytest -m processes $(BOTH_CORES) $(NBVAL) $(PYTEST_ARGS) tests $(NOTEBOOKS) $$($(BIN)/python -m tools.without_slurm)
 	@$(BIN)/python -m tools.run_notebooks --share
 
 lint: $(DEV_READY) ## look over the code's style

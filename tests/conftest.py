@@ -36,21 +36,21 @@ def until(true: Callable[[], object], seconds: float = 60) -> bool:
     return bool(value)
 
 
-# A test that starts a process is marked slow, and `make check` leaves it out. No other test can start one.
+# A test that starts a process is marked `processes`: `make check` leaves it out. No other test can start one.
 
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec", "os.spawn")
 _refused: list[list[str]] = []  # what the innermost `no_processes` refused; empty where processes may start
 
 
 class ProcessStarted(Exception):
-    """A test that is not marked slow started a process."""
+    """A test that is not marked `processes` started a process."""
 
 
 def _watch(event: str, arguments: tuple) -> None:
     if _refused and event in STARTS:
         said = f"{event} {arguments[1] if len(arguments) > 1 else ''}"[:200]
         _refused[-1].append(said)
-        raise ProcessStarted(f"{said}: mark this test slow, or do without the process")
+        raise ProcessStarted(f"{said}: mark this test `processes`, or do without the process")
 
 
 def _announced(path, words, descriptors, start=multiprocessing.util.spawnv_passfds):
@@ -97,7 +97,7 @@ def group(test: str) -> str:
 def pytest_collection_modifyitems(items):
     for item in items:
         if type(item).__name__ == "IPyNbCell":
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.processes)
     items.sort(key=lambda item: group(item.nodeid) != CLUSTER)
 
 
@@ -118,7 +118,7 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     with contextlib.ExitStack() as stack:
-        if not item.get_closest_marker("slow"):
+        if not item.get_closest_marker("processes"):
             item.refused = stack.enter_context(no_processes())
         yield
 
@@ -133,7 +133,7 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if refused := getattr(item, "refused", []):
         report.outcome = "failed"
-        report.longrepr = f"this test is not marked slow and starts a process: {'; '.join(refused)}"
+        report.longrepr = f"this test is not marked `processes` and starts a process: {'; '.join(refused)}"
     if report.skipped and os.environ.get("SCALEUP_NO_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"skipped, but SCALEUP_NO_SKIP is set: {report.longrepr[2]}"

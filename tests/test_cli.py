@@ -170,7 +170,7 @@ def test_an_old_pytorch(says, monkeypatch):
     assert "PyTorch 2.1.0+cpu is too old: the course needs at least 2.6" in said and "make setup" in said
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_no_pytorch():
     code = "import sys; sys.modules['torch'] = None\nfrom scaleup.cli import main; sys.exit(main())"
     ended = subprocess.run(

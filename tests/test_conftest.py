@@ -19,11 +19,11 @@ STARTS = {
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_a_fast_test_cannot_start_a_process(start):
-    with no_processes() as refused, pytest.raises(ProcessStarted, match="mark this test slow"):
+    with no_processes() as refused, pytest.raises(ProcessStarted, match="mark this test `processes`"):
         start()
     assert len(refused) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_slow_test_can():
     assert subprocess.run([sys.executable, "-c", "exit(3)"]).returncode == 3

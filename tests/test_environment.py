@@ -43,7 +43,7 @@ def test_direct_dependencies_carry_no_version_of_their_own():
     assert exact == {name: PINS[name] for name in ("sympy", "tokenizers")}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_what_a_job_needs_is_enough_to_train():
     """A machine's environment has no JupyterLab: the training must not import what only lessons need."""
     extra = [name.replace("-", "_") for name in EXTRAS["lab"] + EXTRAS["dev"]]
@@ -87,14 +87,14 @@ def lint() -> dict:
     return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_file_has_a_licence(lint):
     assert lint["summary"]["compliant"], {
         what: files for what, files in lint["non_compliant"].items() if files
     }
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_text_and_code_have_their_licences(lint):
     text, code = (".md", ".ipynb"), (".py", ".sh", ".sbatch")
     expected = {**dict.fromkeys(text, "CC-BY-4.0"), **dict.fromkeys(code, "Apache-2.0")}

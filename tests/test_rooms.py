@@ -132,7 +132,7 @@ def test_words_and_cores_have_one_home():
     homes = {"difflib": "scaleup.words", "sched_getaffinity": "scaleup.computer.resources"}
     for word, home in homes.items():
         found = {name for name, path in MODULES.items() if word in path.read_text(encoding="utf-8")}
-        assert home in found and found <= {home, "scaleup.decide.costs"}, word
+        assert found == {home}, word
 
 
 # The drawings

@@ -56,18 +56,18 @@ def report() -> list[Finding]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_nothing_is_missing_here(report):
     assert [finding for finding in report if finding.status == "missing"] == []
     assert not [finding for finding in report if finding.detail.startswith("could not be checked")]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_what_is_not_ok_says_what_to_do(report):
     assert all(bool(finding.todo) == (finding.status != "ok") for finding in report)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_lines_are_aligned_and_single(report):
     lines = [doctor.as_line(finding) for finding in report]
     for line, finding in zip(lines, report, strict=True):
@@ -77,14 +77,14 @@ def test_lines_are_aligned_and_single(report):
         assert line[20:].startswith(finding.detail)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_colour_adds_to_the_words(report):
     line = doctor.as_line(report[0], colour=True)
     assert "\033[" in line and "ok" in line
     assert "\033[" not in doctor.as_line(report[0])
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_json_and_text_have_the_same_rows(report):
     as_json, as_text = run_doctor(as_json=True), run_doctor(as_json=False)
     assert (as_json.returncode, as_text.returncode) == (0, 0), as_json.stderr + as_text.stderr
@@ -114,7 +114,7 @@ def test_an_old_torch_is_missing(tmp_path):
     assert (old.status, old.detail) == ("missing", "2.1.0 is installed; the course was tested with 2.13.0")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_another_torch_is_pointed_out_and_only_that(tmp_path):
     constraints = with_pin(tmp_path, "torch", "2.13.1")
     report = by_name(list(doctor.findings(constraints)))
@@ -144,7 +144,7 @@ def test_packages_that_differ_are_named_with_the_command(tmp_path):
     assert differs.todo.endswith(" numpy")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_python_without_packages_still_gets_a_report(tmp_path):
     venv.create(tmp_path / "bare", with_pip=False)
     bare = run_doctor(str(tmp_path / "bare/bin/python"), PYTHONPATH=str(root() / "src"))
@@ -158,7 +158,7 @@ def test_a_python_without_packages_still_gets_a_report(tmp_path):
     assert all(rows[name]["todo"] for name in missing)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_two_ranks_that_take_too_long_are_stopped():
     before = children()
     late = doctor.two_ranks(seconds=0.3)
@@ -167,7 +167,7 @@ def test_two_ranks_that_take_too_long_are_stopped():
     assert children() <= before
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_two_ranks_with_a_broken_interpreter(tmp_path):
     absent = doctor.two_ranks(python=str(tmp_path / "python"))
     assert absent.status == "missing" and "could not be started" in absent.detail and absent.todo
@@ -178,7 +178,7 @@ def test_two_ranks_with_a_broken_interpreter(tmp_path):
     assert failed.status == "missing" and "libpython is gone" in failed.detail and failed.todo
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_two_ranks_check_the_sum(tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("#!/bin/sh\necho 2.0\n")
@@ -201,7 +201,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_failing_rank_ends_the_other_and_its_children(tmp_path):
     note = tmp_path / "child"
     ranks = [{"RANK": rank, "NOTE": str(note)} for rank in "01"]

@@ -242,7 +242,7 @@ def test_files_in_the_folder_of_the_lesson_belong_to_it(course, capsys):
     assert [path.read_text() for path in kept] == ["ranks = 7\n"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_module_derives_from_a_shell(course):
     Path("small.ipynb").unlink()
     done = subprocess.run(
@@ -571,7 +571,7 @@ def test_a_result_that_cannot_be_saved_is_still_told(course, capsys, monkeypatch
     assert said[1] == "✓ small/average: the average of two ranks is right"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_concurrent_kernels_lose_no_attempt(course):
     text = (
         "from scaleup.exercises import check\nfor _ in range(15): check('small/layout', {'tp': 1, 'dp': 1})"
@@ -601,7 +601,7 @@ def write_answers(*pairs):
     Path("small.ipynb").write_text(text, "utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_check_lesson_on_the_starter_and_on_a_half_done_notebook(course, capsys):
     assert exercises.check_lesson("small") == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -629,7 +629,7 @@ def test_check_lesson_on_the_starter_and_on_a_half_done_notebook(course, capsys)
     assert Path("small.ipynb").read_bytes() == changed != before  # running it does not write it
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_check_lesson_of_all_changed_lessons_when_solved(course, capsys):
     assert exercises.check_lesson() == 1
     assert "No exercise has been changed yet" in capsys.readouterr().out
@@ -643,7 +643,7 @@ def test_check_lesson_of_all_changed_lessons_when_solved(course, capsys):
     assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["✓"] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_notebook_that_never_ends_is_cut(course):
     cells = [new_code_cell("1"), new_code_cell("while True: pass"), new_code_cell("2")]
     nbformat.write(new_notebook(cells=cells), "endless.ipynb")
@@ -712,7 +712,7 @@ STARTING = ("3-many-devices/", "4-on-the-machine/")  # checks of these parts sta
 
 def runnable(lesson: str, *values, **options):
     """A case that runs a lesson's exercises: slow if they start processes, skipped if Slurm is missing."""
-    marks = [pytest.mark.slow] if lesson.startswith(STARTING) else []
+    marks = [pytest.mark.processes] if lesson.startswith(STARTING) else []
     marks += [needs_slurm] if lesson.startswith("4-on-the-machine/") else []
     return pytest.param(lesson, *values, marks=marks, **options)
 
@@ -766,7 +766,7 @@ def test_the_solution_passes_every_check(real, lesson):
     assert passed == {f"{short}/{name}" for name in load_checks(lesson).exercises}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @every_lesson_that_runs
 def test_the_untouched_starter_is_told_not_yet(real, lesson):
     lines = printed(run_notebook(starters.starter_of(starters.solution_of(lesson)), 300))

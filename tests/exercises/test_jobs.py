@@ -88,7 +88,7 @@ def beside():
     return {path for top in ("/", "/tmp", paths.state()) for path in Path(top).iterdir()}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @needs_slurm
 def test_jobs_of_a_check_end_with_it_and_others_go_on(machine):
     other = practice.run("sbatch", "--parsable", "--account=practice", "--mem=1G", "--output=/dev/null",
@@ -103,7 +103,7 @@ def test_jobs_of_a_check_end_with_it_and_others_go_on(machine):
         practice.run("scancel", other)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @needs_slurm
 @pytest.mark.parametrize("name", ["$PROJEKT", "$SCRATCH", "", "PROJECT", "~", "${NOBODY}"])
 def test_the_check_of_caches_writes_in_its_own_folder_only(machine, tmp_path, monkeypatch, name):
@@ -134,7 +134,7 @@ def container_line(machine, image, project):
     assert judge(LESSON, load_checks(LESSON).exercises["container"], answer).solved
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @needs_slurm
 @pytest.mark.parametrize(
     "changes",

@@ -22,7 +22,7 @@ PATHS = sorted(
 LESSON, EXERCISES = (f"{folder}/1-one-device/training-loop.ipynb" for folder in ("notebooks", "exercises"))
 SOLUTION = "exercises/solutions/1-one-device/training-loop.ipynb"
 with_browser = [
-    pytest.mark.slow,
+    pytest.mark.processes,
     pytest.mark.timeout(600),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
 ]

@@ -25,7 +25,7 @@ ENDED = """() => {
 }"""
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.processes,
     pytest.mark.timeout(900),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
 ]

@@ -46,7 +46,7 @@ def test_solved_does_not_stand_beside_a_message_of_failure(solved_once):
     assert "  solved  " in line and "not now" not in line
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_make_runs_in_a_folder_with_an_umlaut_in_any_locale(tmp_path):
     """Python reads the file that names an editable package in the locale's encoding, before anything else."""
     course = tmp_path / "Kürs"

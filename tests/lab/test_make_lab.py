@@ -32,7 +32,7 @@ def test_the_environment_has_the_settings_of_this_checkout(file, place):
     assert installed.read_text() == (LAB / file).read_text(), f"{installed} is old. Run 'make setup'."
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_lab_extension_fits_this_jupyterlab():
     listed = subprocess.run(
         [sys.executable, "-m", "jupyter", "labextension", "list"], capture_output=True, text=True, check=True
@@ -43,26 +43,26 @@ def test_every_lab_extension_fits_this_jupyterlab():
     assert any("resource-usage" in line and "OK" in line for line in lines), "resource-usage is not listed"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_nobody_gets_in_without_the_token(server):
     assert server.token, "the server runs without a token"
     assert server.status("api/contents", token=False) == 403
     assert server.status("api/contents") == 200
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_it_starts_for_root_too(server):
     """The fixture started it without --allow-root; in a container the user is root."""
     assert json.loads((LAB / "jupyter_server_config.json").read_text())["ServerApp"]["allow_root"] is True
     assert "Running as root is not recommended" not in server.log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_it_opens_on_the_first_page(server):
     assert re.search(r"/lab/tree/notebooks/start\.ipynb\?token=\w+", server.log.read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("plugin", OVERRIDES)
 def test_every_override_is_in_the_settings_that_jupyterlab_reads(server, plugin):
     shipped = Path(sys.prefix) / "share/jupyter/lab/schemas" / (plugin.replace(":", "/") + ".json")
@@ -75,7 +75,7 @@ def test_every_override_is_in_the_settings_that_jupyterlab_reads(server, plugin)
         assert served[name]["default"] == value, f"{plugin}: '{name}' is not what overrides.json says"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_nothing_phones_home(server):
     assert OVERRIDES["@jupyterlab/apputils-extension:notification"] == {
         "fetchNews": "false",
@@ -84,14 +84,14 @@ def test_nothing_phones_home(server):
     assert "Extension Manager is 'readonly'" in server.log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_file_list_shows_no_generated_folder(server):
     names = {entry["name"] for entry in server.json("api/contents")["content"]}
     assert {"notebooks", "exercises"} <= names
     assert not names & {".scaleup", ".venv", "_build"}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_terminal_runs_a_command(server):
     name = server.json("api/terminals", method="POST")["name"]
     address = server.url.replace("http", "ws", 1) + f"terminals/websocket/{name}?token={server.token}"
@@ -107,7 +107,7 @@ def test_a_terminal_runs_a_command(server):
     assert "42-works" in seen
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_taken_port_is_said_and_another_one_is_used(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from labserver import LabServer
 
 from scaleup.paths import root
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.processes
 
 OWN = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")
 CELL = """

@@ -78,7 +78,7 @@ def asked(script: str) -> dict[str, str]:
 # What Slurm reads
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(("machine", "nodes", "launch"), CASES)
 def test_a_script_is_short_bash_and_asks_for_what_the_data_say(machine, nodes, launch):
     script = job.render(CONFIG, machine, nodes, launch=launch)
@@ -145,7 +145,7 @@ def test_every_variable_is_quoted(machine, launch):
     assert quoted(job.render(CONFIG, machine, 2, launch=launch)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_name_with_spaces_and_quotes_stays_one_word(course):
     shutil.copy(course / CONFIG, course / "data" / "it's my run.toml")
     script = job.render("data/it's my run.toml", "practice", 1)
@@ -370,7 +370,7 @@ def bash(script: str) -> subprocess.CompletedProcess:
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("machine", RUNNING)
 @pytest.mark.parametrize("launch", job.LAUNCHES)
 def test_a_script_runs_to_its_end_and_has_the_status_of_the_step(machine, launch, site):
@@ -398,7 +398,7 @@ def test_a_script_runs_to_its_end_and_has_the_status_of_the_step(machine, launch
         assert task == expected
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_name_on_the_fast_network_that_does_not_resolve_is_not_used(course, site):
     content = copy.deepcopy(DATA)
     content["machines"]["lumi-g"]["master_suffix"]["value"] = ".nowhere"
@@ -407,7 +407,7 @@ def test_a_name_on_the_fast_network_that_does_not_resolve_is_not_used(course, si
     assert "MASTER_ADDR=node1\n" in (site / "environment").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("machine", RUNNING)
 @pytest.mark.parametrize("launch", job.LAUNCHES)
 def test_srun_repeats_the_cores_and_binds_as_the_data_say(machine, launch, site):
@@ -427,14 +427,14 @@ def test_srun_repeats_the_cores_and_binds_as_the_data_say(machine, launch, site)
         assert bindings == ([] if machine == "practice" else [wanted])
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_one_node_behind_a_second_name_meets_at_itself(site):
     bash(job.render(CONFIG, "jupiter-booster", 1))
     task = (site / "task0").read_text().splitlines()
     assert task[0] == "--local-addr=127.0.0.1" and "--rdzv-endpoint=127.0.0.1:17890" in task
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_without_an_image_the_script_says_where_to_name_one(site, monkeypatch):
     monkeypatch.delenv("SCALEUP_CONTAINER")
     ended = bash(job.render(CONFIG, "mn5-acc", 2))
@@ -442,14 +442,14 @@ def test_without_an_image_the_script_says_where_to_name_one(site, monkeypatch):
     assert "name an image as container under [mn5-acc] in .scaleup/accounts.toml" in ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_command_that_fails_ends_the_script_before_the_launch(site):
     (site / "scontrol").write_text("#!/bin/bash\nexit 3\n")
     assert bash(job.render(CONFIG, "lumi-g", 2)).returncode == 3
     assert not (site / "words").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_warning_ends_the_step_in_order_and_its_status_counts(site):
     """The step takes a while to end after TERM: the script must wait for it, and not only for the signal."""
     (site / "srun").write_text(
@@ -554,7 +554,7 @@ def is_finished(out: str, folder: Path) -> None:
     assert not torch.equal(weights["norm.weight"], torch.ones(16))
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_term_to_one_of_two_tasks_ends_both_after_the_same_step(run, corpus_folder):
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "SLURM_NTASKS": "2"}
     tasks = [run(**where, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in range(2)]
@@ -566,7 +566,7 @@ def test_term_to_one_of_two_tasks_ends_both_after_the_same_step(run, corpus_fold
     is_finished(said[0][0], corpus_folder)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_term_to_torchrun_ends_its_ranks_in_order(run, corpus_folder):
     torchrun = str(Path(sys.executable).parent / "torchrun")
     process = run(torchrun, "--standalone", "--nproc-per-node=2", "--no-python")

@@ -128,7 +128,7 @@ def test_a_program_records_nothing_unless_it_is_being_proved(tmp_path, monkeypat
 # Whole programs on real ranks
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_data_parallel_training_equals_one_rank_on_two_and_on_four():
     found = parity.prove(DDP, "average", world_sizes=(2, 4))
     assert list(found) == [2, 4]
@@ -138,7 +138,7 @@ def test_data_parallel_training_equals_one_rank_on_two_and_on_four():
         assert difference.largest <= 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_sum_instead_of_an_average_is_found_and_named():
     """The sum of two ranks is twice the average. The loss agrees, so the first gradient is the finding."""
     (difference,) = parity.prove(DDP, "sum").values()
@@ -146,7 +146,7 @@ def test_a_sum_instead_of_an_average_is_found_and_named():
     assert difference.first == "gradient embedding.weight by 1.0e+00"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_program_that_never_records_is_told_so(capfd):
     with pytest.raises(CourseError, match=r"parity_silent.py never recorded a step. Call parity.record"):
         parity.prove(SILENT)

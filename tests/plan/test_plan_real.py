@@ -350,7 +350,7 @@ def test_recompute_lowers_the_peak_as_planned():
 # Sharded over two ranks.
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_two_ranks_hold_what_each_stage_of_zero_plans():
     """511 tokens do not split evenly: the fuller rank has one row of each of two matrices more."""
     sizes = (511, 6, 4, 64, 192)

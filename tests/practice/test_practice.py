@@ -30,7 +30,7 @@ needs_slurm = pytest.mark.skipif(not slurm.available(), reason=slurm.missing_sen
 needs_namespaces = pytest.mark.skipif(
     not cluster.namespace_words(), reason="this system lets us make no namespaces"
 )
-pytestmark = [pytest.mark.slow, needs_slurm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.processes, needs_slurm, pytest.mark.timeout(240)]
 
 
 def make_home(folder: Path) -> Path:

@@ -26,7 +26,7 @@ slurm_here = pytest.mark.skipif(not slurm.available(), reason=slurm.missing_sent
 
 
 def needs_slurm(test):
-    return pytest.mark.slow(slurm_here(test))
+    return pytest.mark.processes(slurm_here(test))
 
 
 ALL = machines.load()

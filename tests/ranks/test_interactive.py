@@ -64,7 +64,7 @@ def test_a_sentence_ends_with_one_full_stop(tmp_path):
     assert str(told) == "Rank 0 was ended by signal 6: terminate called: not all ranks."
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_px_says_what_to_do_before_ranks_and_after_a_restart(kernel):  # noqa: F811
     kernel.run("from scaleup import ranks")
     assert kernel.run("%%px\nrank") == ("", [f"CourseError: {NO_RANKS}"])
@@ -78,7 +78,7 @@ def test_px_says_what_to_do_before_ranks_and_after_a_restart(kernel):  # noqa: F
     assert kernel.run("%%px\nmodel") == ("", [f"CourseError: {NO_RANKS}"])
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_value_that_is_not_there_yet_is_one_sentence(kernel):  # noqa: F811
     kernel.run("from scaleup import ranks\ngroup = ranks.start(2)")
     shown, error = kernel.run("group['times']")
@@ -93,7 +93,7 @@ def test_a_value_that_is_not_there_yet_is_one_sentence(kernel):  # noqa: F811
     assert error[0].startswith("CourseError: Rank 0 cannot hand over 'hook': ") and len(error) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_only_a_stack_that_shows_it_is_called_a_collective(kernel):  # noqa: F811
     kernel.run("from scaleup import ranks\nranks.start(2)")
     cell = "%%px\nimport time\nif rank == 1:\n    raise ValueError('left')\ntime.sleep(8)"
@@ -107,7 +107,7 @@ def test_only_a_stack_that_shows_it_is_called_a_collective(kernel):  # noqa: F81
     assert kernel.run("%%px\nrank") == ("[rank 0] 0\n[rank 1] 1\n", []), "it was done: nothing is lost"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_cell_right_after_an_error_or_an_interrupt_runs(kernel):  # noqa: F811
     """The kernel of a rank aborts what is queued after an error: a cell that comes at once was lost."""
     kernel.run("from scaleup import ranks\ngroup = ranks.start(2)")
@@ -121,7 +121,7 @@ print("none was lost")
     assert kernel.run(code) == ("none was lost\n", [])
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_check_that_hangs_gives_no_advice_that_a_learner_cannot_follow(tmp_path):
     program = str(tmp_path / "hang.py")
     (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)")

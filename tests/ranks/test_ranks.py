@@ -58,7 +58,7 @@ def assert_gone(run_id: str, seconds: float = 10) -> None:
 # Whole runs
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_lines_are_labelled_in_rank_order_and_results_come_back(capfd):
     result = ranks.run(HELLO, 2, "--steps", 3, env={"GREETING": "servus"})
     assert capfd.readouterr() == (
@@ -83,7 +83,7 @@ def test_lines_are_labelled_in_rank_order_and_results_come_back(capfd):
     assert_gone(run_id, seconds=0)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_one_traceback_of_the_rank_that_failed_first(capfd, monkeypatch):
     monkeypatch.chdir(PROGRAMS)
     with pytest.raises(ranks.RanksFailed) as caught:
@@ -104,13 +104,13 @@ def test_one_traceback_of_the_rank_that_failed_first(capfd, monkeypatch):
     assert caught.value.traceback.endswith("and 4 were expected")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_rank_that_leaves_without_a_traceback_is_named_by_its_exit_code():
     with pytest.raises(ranks.RanksFailed, match="^Rank 1 left with exit code 3 and no traceback.$"):
         ranks.run(FAIL, 2, "exit", quiet=True)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_time_out_names_the_likely_mistake_and_leaves_nothing(tmp_path, capfd, monkeypatch):
     seen: list[int] = []
 
@@ -139,7 +139,7 @@ def test_time_out_names_the_likely_mistake_and_leaves_nothing(tmp_path, capfd, m
     assert capfd.readouterr().out == "[rank 0] waiting\n[rank 1] waiting\n"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_interrupting_a_script_leaves_nothing(tmp_path):
     script = f"from scaleup import ranks; ranks.run({WAIT!r}, 2, {str(tmp_path)!r})"
     with subprocess.Popen(
@@ -176,7 +176,7 @@ def test_results_must_be_json(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_guard_is_light():
     """A guard must start fast: neither it nor the package imports PyTorch."""
     code = (
@@ -185,7 +185,7 @@ def test_a_guard_is_light():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_sweep_also_ends_what_ignores_sigterm():
     stubborn = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print(flush=True); time.sleep(600)"
     run_id = f"test-{os.getpid()}"
@@ -263,7 +263,7 @@ def start(kernel: Kernel, n: int) -> str:
     return run_id
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_killing_the_kernel_during_a_run_leaves_nothing(kernel, tmp_path):
     kernel.client.execute(f"from scaleup import ranks; ranks.run({WAIT!r}, 2, {str(tmp_path)!r})")
     run_id = notes(tmp_path)
@@ -272,7 +272,7 @@ def test_killing_the_kernel_during_a_run_leaves_nothing(kernel, tmp_path):
     assert_gone(run_id)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_interrupting_a_run_in_a_kernel(kernel, tmp_path):
     kernel.interrupt_after(tmp_path)
     shown, error = kernel.run(f"from scaleup import ranks; ranks.run({WAIT!r}, 2, {str(tmp_path)!r})")
@@ -281,7 +281,7 @@ def test_interrupting_a_run_in_a_kernel(kernel, tmp_path):
     assert error == ["KeyboardInterrupt"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_interactive_ranks(kernel, tmp_path):
     run_id = start(kernel, 2)
 
@@ -336,7 +336,7 @@ time.sleep(600)"""
     assert error == [f"CourseError: {NO_RANKS}"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_restarting_and_killing_the_kernel_leave_no_interactive_ranks(kernel):
     run_id = start(kernel, 2)
     kernel.manager.restart_kernel()

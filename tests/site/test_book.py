@@ -86,7 +86,7 @@ def is_elsewhere(address: str) -> bool:
 # ---- the site ----
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_book_builds_without_a_warning(build):
     done = build[1]
     said = done.stdout + done.stderr
@@ -94,7 +94,7 @@ def test_the_book_builds_without_a_warning(build):
     assert done.returncode == 0, "The book did not build:\n" + ("\n".join(warnings) or said[-3000:])
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_entry_of_the_table_of_contents_is_a_page_in_english(pages):
     assert TOC["root"] + ".html" in pages
     assert [file for file in ENTRIES if f"{file}.html" not in pages] == []
@@ -102,7 +102,7 @@ def test_every_entry_of_the_table_of_contents_is_a_page_in_english(pages):
     assert pages[TOC["root"] + ".html"].lang == "en"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_every_lesson_has_a_card(site, pages, lesson):
     about = json.loads((TOP / f"notebooks/{lesson}.ipynb").read_text())["metadata"]["scaleup"]
@@ -116,7 +116,7 @@ def text_of(page: Path) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page.read_text())).split())
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("file", NOTEBOOKS)
 def test_every_stored_output_is_on_the_page(site, pages, file):
     text, missing, images = text_of(site / f"{file}.html"), [], 0
@@ -142,13 +142,13 @@ def test_every_stored_output_is_on_the_page(site, pages, file):
     assert len(shown) >= images, f"{file}: {images} stored pictures, {len(shown)} on the page"
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_no_page_asks_another_site_for_anything(pages):
     found = {name: [each for each in page.loads if is_elsewhere(each)] for name, page in pages.items()}
     assert {name: addresses for name, addresses in found.items() if addresses} == {}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_no_style_sheet_asks_another_site_for_anything(site):
     found = {}
     for sheet in site.rglob("*.css"):
@@ -158,7 +158,7 @@ def test_no_style_sheet_asks_another_site_for_anything(site):
     assert found == {}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_math_comes_from_the_site(site, pages):
     with_math = [name for name, page in pages.items() if 'class="math' in page.file.read_text()]
     assert with_math, "no page has a formula, so this test shows nothing"
@@ -169,7 +169,7 @@ def test_math_comes_from_the_site(site, pages):
     assert list((site / "_static/mathjax/output/chtml/fonts").rglob("*.woff"))
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_internal_link_resolves(site, pages):
     broken = []
     for name, page in pages.items():
@@ -188,7 +188,7 @@ def test_every_internal_link_resolves(site, pages):
     assert broken == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_picture_has_a_text_that_says_what_it_shows(pages):
     silent = []
     for name, page in pages.items():

@@ -14,7 +14,7 @@ from scaleup import cli
 from scaleup.plan import plan
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.processes,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
 ]
 LOADING = 120_000  # milliseconds

@@ -19,7 +19,7 @@ print(reply(*sys.argv[2:]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_packed_files_answer_a_question_on_their_own(tmp_path):
     spec = importlib.util.spec_from_file_location("planner_page", root() / "book" / "_ext" / "planner.py")
     page = importlib.util.module_from_spec(spec)

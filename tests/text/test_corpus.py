@@ -43,7 +43,7 @@ def test_preparing_leaves_two_shards_a_tokenizer_and_the_index(course):
     assert text.tokens("train").max() < VOCAB
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_every_process_makes_the_same_bytes(course, tmp_path):
     """The number of threads and the order of Python's sets must not matter."""
     corpus.prepare()
@@ -192,7 +192,7 @@ def kill_while_writing(name: str, half: bool) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(("name", "half"), [("train", False), ("valid", True)])
 def test_a_killed_build_is_built_anew(name, half, course, tmp_path):
     kill_while_writing(name, half)
@@ -205,7 +205,7 @@ def test_a_killed_build_is_built_anew(name, half, course, tmp_path):
     assert hashlib.sha256(now["train.bin"] + now["valid.bin"]).hexdigest() == small_facts()["tokens_sha256"]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_killed_rebuild_does_not_leave_the_old_index_beside_new_shards(course):
     """New facts arrive, the rebuild is killed, the old facts come back: so must the old shards."""
     corpus.prepare()

@@ -92,7 +92,7 @@ def structure(value):
     return [structure(value[0])] if isinstance(value, list) else type(value).__name__
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_quick_run_measures_everything(quick):
     result, page, figure = quick
     threads = {1, min(2, usable_cores())}
@@ -110,19 +110,19 @@ def test_a_quick_run_measures_everything(quick):
     assert figure.startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_nothing_of_the_machine_but_its_cores_is_written(quick):
     written = json.dumps(quick[0]) + quick[1]
     assert os.uname().nodename not in written
     assert str(root()) not in written
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_nothing_is_left_among_the_runs(quick):
     assert list((root() / ".scaleup" / "runs").glob("benchmark-*")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_page_in_the_book_says_what_its_numbers_say(quick):
     result = json.loads((HOME / "benchmark.json").read_text("utf-8"))
     page = (HOME / "benchmark.md").read_text("utf-8")

@@ -111,7 +111,7 @@ def course(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_running_a_notebook_stores_its_outputs_in_the_normal_form(course):
     path = course / "notebooks" / "1-part" / "lesson.ipynb"
     cells = [

@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
     return path, first
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_quick_points_are_trained_and_the_first_is_not_trained_again(trained):
     path, first = trained
     rows = scaling_runs.load(path)
@@ -32,13 +32,13 @@ def test_the_quick_points_are_trained_and_the_first_is_not_trained_again(trained
     assert rows[-1].validation_loss < rows[0].validation_loss  # twice the tokens
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_cut_is_recorded_as_such(trained):
     cut = [row for row in scaling_runs.load(trained[0]) if not row.finished]
     assert [(row.tokens, row.schedule_tokens) for row in cut] == [(4096, 8192)]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_complete_file_is_left_alone(trained, capsys, monkeypatch):
     path, _ = trained
     before = path.read_bytes()

@@ -190,7 +190,7 @@ def as_toml(config: Config) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_an_interrupt_keeps_what_was_finished(course, tmp_path):
     (tmp_path / "long.toml").write_text(as_toml(settings(steps=1_000_000, validate_every=1_000_000)))
     command = [sys.executable, "-m", "scaleup.cli", "train", "--config", str(tmp_path / "long.toml")]
@@ -297,7 +297,7 @@ def test_matrices_decay_and_norms_do_not():
 # Several ranks
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(("world_size", "micro_batch"), [(2, 2), (4, 2)])
 def test_several_ranks_train_as_one(world_size, micro_batch, course, tmp_path):
     """Two ranks add up two micro-batches each; four ranks take one each; one rank takes all eight windows."""
@@ -362,7 +362,7 @@ def slurm(**variables: object) -> subprocess.Popen:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_tasks_of_srun_are_ranks():
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "SLURM_NTASKS": 2}
     tasks = [slurm(**where, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in range(2)]

@@ -19,47 +19,39 @@ HEAD, A = "vocab * dim", "layers * dim * seq"
 N = f"(layers * (4 * dim**2 + 3 * dim * hidden) + {HEAD})"
 
 formula(
-    "flops",
-    "flops_per_token(layers, dim, hidden, vocab, seq)",
-    f"6 * {N} + 12 * {A}",
+    "flops", "flops_per_token(layers, dim, hidden, vocab, seq)", f"6 * {N} + 12 * {A}",
     [(8, 512, 1408, 32_000, 1024), (3, 96, 200, 700, 50)],
-    {
-        f"6 * ({N} + {HEAD}) + 12 * {A}":
-            "the embedding is counted too. It is only looked up: of the two, the head alone multiplies",
-        f"2 * {N} + 4 * {A}": "this is the forward pass alone. The backward pass costs twice as much again",
-        f"4 * {N} + 8 * {A}": "this is the backward pass alone. The forward pass costs half as much again",
-        f"3 * {N} + 6 * {A}": "this is half: a multiplication and an addition are two operations",
-        f"6 * {N}": "the attention term is missing: 12 layers dim seq",
-        f"6 * {N} + 6 * {A}": "the attention term is halved. The lesson counts all scores, 12 layers dim seq",
-        f"6 * {N} + 4 * {A}":
-            "the attention term is that of the forward pass. The backward pass triples it: 12 layers dim seq",
-        f"6 * ({N} + 12 * {A})": "the 12 holds the backward pass already. Multiply N alone by 6",
-        f"2 * {N} + 12 * {A}": "2 N is the forward pass of the matrices. With the backward pass it is 6 N",
-        f"6 * {N} + 12 * dim * seq": "the attention term is paid in every layer: 12 layers dim seq",
-        f"6 * {N} + 12 * {A} * seq": "the attention term is that of a window. For one token seq comes once",
-        f"6 * ({N} - layers * dim * hidden) + 12 * {A}":
-            "the MLP has three matrices of dim x hidden, not two",
-        f"6 * ({N} - {HEAD}) + 12 * {A}":
-            "the head is missing: it multiplies every token by a matrix of dim x vocab",
-        f"6 * ({N} + (layers - 1) * {HEAD}) + 12 * {A}": "the head comes once, not once a layer",
-        f"6 * ({N} - 3 * layers * dim**2) + 12 * {A}":
-            "attention has four matrices of dim x dim: query, key, value and out",
-        f"6 * ({N} - layers * dim**2) + 12 * {A}":
-            "attention has four matrices of dim x dim, not three: out follows query, key and value",
-        N: "this is N, the number of parameters. Multiply by 6, then add the attention term",
-        f"(6 * {N} + 12 * {A}) * seq": "this is for a whole window. Count one token",
-    },
+    {f"6 * ({N} + {HEAD}) + 12 * {A}":
+         "the embedding is counted too. It is only looked up: of the two, the head alone multiplies",
+     f"2 * {N} + 4 * {A}": "this is the forward pass alone. The backward pass costs twice as much again",
+     f"4 * {N} + 8 * {A}": "this is the backward pass alone. The forward pass costs half as much again",
+     f"3 * {N} + 6 * {A}": "this is half: a multiplication and an addition are two operations",
+     f"6 * {N}": "the attention term is missing: 12 layers dim seq",
+     f"6 * {N} + 6 * {A}": "the attention term is halved. The lesson counts all scores, 12 layers dim seq",
+     f"6 * {N} + 4 * {A}":
+         "the attention term is that of the forward pass. The backward pass triples it: 12 layers dim seq",
+     f"6 * ({N} + 12 * {A})": "the 12 holds the backward pass already. Multiply N alone by 6",
+     f"2 * {N} + 12 * {A}": "2 N is the forward pass of the matrices. With the backward pass it is 6 N",
+     f"6 * {N} + 12 * dim * seq": "the attention term is paid in every layer: 12 layers dim seq",
+     f"6 * {N} + 12 * {A} * seq": "the attention term is that of a window. For one token seq comes once",
+     f"6 * ({N} - layers * dim * hidden) + 12 * {A}": "the MLP has three matrices of dim x hidden, not two",
+     f"6 * ({N} - {HEAD}) + 12 * {A}":
+         "the head is missing: it multiplies every token by a matrix of dim x vocab",
+     f"6 * ({N} + (layers - 1) * {HEAD}) + 12 * {A}": "the head comes once, not once a layer",
+     f"6 * ({N} - 3 * layers * dim**2) + 12 * {A}":
+         "attention has four matrices of dim x dim: query, key, value and out",
+     f"6 * ({N} - layers * dim**2) + 12 * {A}":
+         "attention has four matrices of dim x dim, not three: out follows query, key and value",
+     N: "this is N, the number of parameters. Multiply by 6, then add the attention term",
+     f"(6 * {N} + 12 * {A}) * seq": "this is for a whole window. Count one token"},
     within=1e-9,
     otherwise=lambda off: f"for {dict(zip(SHAPE, off.row, strict=True))} the right number is "
-    f"{off.want / 1e9:.3f} billion, yours is {off.got / 1e9:.3f} billion",
+              f"{off.want / 1e9:.3f} billion, yours is {off.got / 1e9:.3f} billion",
     hint="N has three parts: attention, MLP, head. Then 6 N, then the attention term.",
     done="302,776,320 FLOPs a token for a model of 8 layers",
-    also=[
-        says("def flops_per_token(layers, dim, hidden, vocab, seq):\n    return 6e6 * layers",
-             "for {'layers': 8, 'dim': 512, 'hidden': 1408, 'vocab': 32000, 'seq': 1024} the right number is "
-             "0.303 billion, yours is 0.048 billion"),
-    ],
-)  # fmt: skip
+    also=[says("def flops_per_token(layers, dim, hidden, vocab, seq):\n    return 6e6 * layers",
+               "for {'layers': 8, 'dim': 512, 'hidden': 1408, 'vocab': 32000, 'seq': 1024} the right number "
+               "is 0.303 billion, yours is 0.048 billion")])  # fmt: skip
 
 
 class Clock:
@@ -131,48 +123,44 @@ def says_speed(number):
 
 
 rules(
-    "speed",
-    three_machines,
-    [
-        slip(says_speed(0.1), "this is the time of a step. Divide the tokens of a step by it",
-             "statistics.median(seconds[2:])"),
-        slip(says_speed(1e-4), "this is seconds a token. Speed is the other way round: tokens over seconds",
-             "statistics.median(seconds[2:]) / tokens_per_step"),
-        slip(says_speed(100), "tokens are multiplied by the time. Divide by it",
-             "statistics.median(seconds[2:]) * tokens_per_step"),
-        slip(says_speed(10), "this is steps a second. Multiply by the tokens of a step",
-             "1 / statistics.median(seconds[2:])"),
-        slip(lambda seen: seen.said < 9000 and says_speed(1e4 / seen.steps)(seen)
-             or says_speed(1e4 / (seen.steps - 2))(seen),
-             "the time of all steps is compared with the tokens of one. Divide by the time of one step",
-             "tokens_per_step / sum(seconds[2:])", "tokens_per_step / sum(seconds)"),
-        slip(lambda seen: abs(seen.said - 10_000) > 1,
-             "steps of 1,000 tokens in 0.1 s are 10,000 tokens/s, your function says {text}",
-             says("2 * tokens_per_step / statistics.median(seconds[2:])", text="20,000")),
-        slip(lambda seen: seen.steps < 10,
-             "only {steps} steps were run. Run two to warm up and some more that count",
-             says("tokens_per_step / seconds[2]", steps=5)),
-        slip(lambda seen: seen.slowest, "this is the slowest step, not the usual one. Take the median",
-             "tokens_per_step / max(seconds[2:])"),
-        slip(lambda seen: seen.slow and seen.cold,
-             "two things are wrong: the first steps count, and one very slow step moves the result",
-             "tokens_per_step / statistics.mean(seconds) + 0", "tokens_per_step * steps / sum(seconds)"),
-        slip(lambda seen: seen.slow,
-             "one step that was interrupted moves your result. Take the median, not the mean",
-             "tokens_per_step / statistics.mean(seconds[2:])"),
-        slip(lambda seen: seen.quick, "this is the best step, not the usual one. Take the median",
-             "tokens_per_step / min(seconds)"),
-        slip(lambda seen: seen.cold,
-             "the first steps count. With few steps even the median shows it: throw two away first",
-             "tokens_per_step / statistics.median(seconds)"),
-    ],
+    "speed", three_machines,
+    [slip(says_speed(0.1), "this is the time of a step. Divide the tokens of a step by it",
+          "statistics.median(seconds[2:])"),
+     slip(says_speed(1e-4), "this is seconds a token. Speed is the other way round: tokens over seconds",
+          "statistics.median(seconds[2:]) / tokens_per_step"),
+     slip(says_speed(100), "tokens are multiplied by the time. Divide by it",
+          "statistics.median(seconds[2:]) * tokens_per_step"),
+     slip(says_speed(10), "this is steps a second. Multiply by the tokens of a step",
+          "1 / statistics.median(seconds[2:])"),
+     slip(lambda seen: seen.said < 9000 and says_speed(1e4 / seen.steps)(seen)
+          or says_speed(1e4 / (seen.steps - 2))(seen),
+          "the time of all steps is compared with the tokens of one. Divide by the time of one step",
+          "tokens_per_step / sum(seconds[2:])", "tokens_per_step / sum(seconds)"),
+     slip(lambda seen: abs(seen.said - 10_000) > 1,
+          "steps of 1,000 tokens in 0.1 s are 10,000 tokens/s, your function says {text}",
+          says("2 * tokens_per_step / statistics.median(seconds[2:])", text="20,000")),
+     slip(lambda seen: seen.steps < 10,
+          "only {steps} steps were run. Run two to warm up and some more that count",
+          says("tokens_per_step / seconds[2]", steps=5)),
+     slip(lambda seen: seen.slowest, "this is the slowest step, not the usual one. Take the median",
+          "tokens_per_step / max(seconds[2:])"),
+     slip(lambda seen: seen.slow and seen.cold,
+          "two things are wrong: the first steps count, and one very slow step moves the result",
+          "tokens_per_step / statistics.mean(seconds) + 0", "tokens_per_step * steps / sum(seconds)"),
+     slip(lambda seen: seen.slow,
+          "one step that was interrupted moves your result. Take the median, not the mean",
+          "tokens_per_step / statistics.mean(seconds[2:])"),
+     slip(lambda seen: seen.quick, "this is the best step, not the usual one. Take the median",
+          "tokens_per_step / min(seconds)"),
+     slip(lambda seen: seen.cold,
+          "the first steps count. With few steps even the median shows it: throw two away first",
+          "tokens_per_step / statistics.median(seconds)")],
     needs="measure_speed",
     example=lambda result: code(SPEED.format(result).replace(
-        "steps=20", "steps=5" if result.endswith("seconds[2]") else "steps=20")),
+            "steps=20", "steps=5" if result.endswith("seconds[2]") else "steps=20")),
     hint="measure.repeat in src/scaleup/measure/timing.py does the same work.",
     done="warm-up left out, and one odd step does not move the result",
-    also=[says("'fast'", "measure_speed has to return a number, not 'fast'")],
-)  # fmt: skip
+    also=[says("'fast'", "measure_speed has to return a number, not 'fast'")])  # fmt: skip
 
 UP, SQUARE = "the formula is right. Round up to whole steps", "1.96 has to be squared too"
 TWO_RUNS = "this is for the difference of two runs. The question is one mean"
@@ -180,8 +168,7 @@ NOT_SQUARED = (
     "this is 1.96 x 0.08 / 0.02. The formula squares it: the mean improves with the square root of n"
 )
 values(
-    "steps",
-    62,
+    "steps", 62,
     dict.fromkeys((61.4656, 61.47, 61.5), UP)
     | dict.fromkeys((8, 7.84), NOT_SQUARED)
     | dict.fromkeys((31, 32), SQUARE)
@@ -199,12 +186,10 @@ values(
         44: "this is for 90 % confidence. For 95 % the factor is 1.96",
         107: "this is for 99 % confidence. For 95 % the factor is 1.96",
     },
-    within=1e-5,
-    ask="write a whole number of steps",
+    within=1e-5, ask="write a whole number of steps",
     otherwise=slip(bool, "the formula gives another number, with s = 0.08 and the precision 0.02", 17, 1000),
     hint="n = (1.96 s / precision)^2, rounded up.",
-    done="62 steps know the mean within 2 %, when single steps scatter by 8 %",
-)
+    done="62 steps know the mean within 2 %, when single steps scatter by 8 %")  # fmt: skip
 
 
 def speed_of(shape):
@@ -269,12 +254,10 @@ COUNTS = {
         GPTConfig(), 128
     ),
 }
-UNITS = {
-    1 / 1024: "your speed is steps a second. Multiply by the 8 x 128 tokens of a step",
-    1 / 128: "your speed is not that of your model here, in tokens a second. Perhaps it is windows a second: "
-    "multiply by 128",
-    1 / 8: "your speed counts one window a step. A step has 8 of them",
-}
+UNITS = {1 / 1024: "your speed is steps a second. Multiply by the 8 x 128 tokens of a step",
+         1 / 128: "your speed is not that of your model here, in tokens a second. Perhaps it is windows a "
+                  "second: multiply by 128",
+         1 / 8: "your speed counts one window a step. A step has 8 of them"}  # fmt: skip
 
 
 def on_this_device(answer):
@@ -306,44 +289,37 @@ def on_this_device(answer):
 
 BUSY = "If you measured while other programs ran, close them and run the cells again"
 rules(
-    "mfu",
-    on_this_device,
-    [
-        slip(lambda seen: seen.swapped, "speed and peak have changed places: give (config, speed, peak, mfu)",
-             Here(speed=5e10, peak=8e3, share=0.5)),
-        *(slip(lambda seen, said=said: not seen.right and said in seen.said, said, Here(flops=count))
-          for said, count in COUNTS.items()),
-        slip(lambda seen: seen.inverse, "this is the peak over what you reach. MFU is the other way round",
-             Here(flops=lambda c: (Here.peak / Here.speed) ** 2 / measure.flops_per_token(c, 128))),
-        slip(lambda seen: seen.share > 1 and not seen.right,
-             "MFU is a share of the peak, at most 1. Did you multiply by 100, or count too many FLOPs?",
-             (SMALL, 5000.0, 1e11, 43.0)),
-        slip(lambda seen: 1.6 <= seen.peak < 2.6,
-             "your peak is twice what this device reaches. Is it the sparse one of a data sheet, or "
-             "that of two "
-             f"cores? The lesson takes measure.matmul_peak(). {BUSY}", Here(peak=1e11)),
-        slip(lambda seen: seen.far or not 0.4 < seen.peak < 1.6,
-             "your peak is not that of this device. Is it in FLOP/s, from measure.matmul_peak()?",
-             (SMALL, 5000.0, 2.0, 0.4), Here(peak=50, share=0.4), Here(peak=9e11)),
-        *(slip(lambda seen, unit=unit: 0.6 < seen.speed / unit < 1.6, said, Here(speed=8e3 * unit, share=0.5))
-          for unit, said in UNITS.items()),
-        slip(lambda seen: not 0.5 < seen.speed < 1.7,
-             f"your speed is not that of your model here, in tokens a second. {BUSY}", Here(speed=24e3)),
-        slip(lambda seen: not seen.right,
-             "MFU = tokens a second x FLOPs a token / peak, with windows of 128 tokens: your "
-             "numbers disagree",
-             Here(share=0.6)),
-        slip(lambda seen: seen.share > 1,
-             f"more than the peak cannot be. One of your two measurements was disturbed. {BUSY}",
-             Here(speed=12e3, peak=2.5e10, flops=lambda c: measure.flops_per_token(c, 128))),
-    ],
+    "mfu", on_this_device,
+    [slip(lambda seen: seen.swapped, "speed and peak have changed places: give (config, speed, peak, mfu)",
+          Here(speed=5e10, peak=8e3, share=0.5)),
+     *(slip(lambda seen, said=said: not seen.right and said in seen.said, said, Here(flops=count))
+       for said, count in COUNTS.items()),
+     slip(lambda seen: seen.inverse, "this is the peak over what you reach. MFU is the other way round",
+          Here(flops=lambda c: (Here.peak / Here.speed) ** 2 / measure.flops_per_token(c, 128))),
+     slip(lambda seen: seen.share > 1 and not seen.right,
+          "MFU is a share of the peak, at most 1. Did you multiply by 100, or count too many FLOPs?",
+          (SMALL, 5000.0, 1e11, 43.0)),
+     slip(lambda seen: 1.6 <= seen.peak < 2.6,
+          "your peak is twice what this device reaches. Is it the sparse one of a data sheet, or that of "
+          f"two cores? The lesson takes measure.matmul_peak(). {BUSY}",
+          Here(peak=1e11)),
+     slip(lambda seen: seen.far or not 0.4 < seen.peak < 1.6,
+          "your peak is not that of this device. Is it in FLOP/s, from measure.matmul_peak()?",
+          (SMALL, 5000.0, 2.0, 0.4), Here(peak=50, share=0.4), Here(peak=9e11)),
+     *(slip(lambda seen, unit=unit: 0.6 < seen.speed / unit < 1.6, said, Here(speed=8e3 * unit, share=0.5))
+       for unit, said in UNITS.items()),
+     slip(lambda seen: not 0.5 < seen.speed < 1.7,
+          f"your speed is not that of your model here, in tokens a second. {BUSY}", Here(speed=24e3)),
+     slip(lambda seen: not seen.right,
+          "MFU = tokens a second x FLOPs a token / peak, with windows of 128 tokens: your numbers disagree",
+          Here(share=0.6)),
+     slip(lambda seen: seen.share > 1,
+          f"more than the peak cannot be. One of your two measurements was disturbed. {BUSY}",
+          Here(speed=12e3, peak=2.5e10, flops=lambda c: measure.flops_per_token(c, 128)))],
     hint="measure.matmul_peak(), measure.repeat(...).rate(tokens), measure.flops_per_token(config, seq).",
-    done="your model, your measurement, and the three numbers agree",
-    limit=60,
-    also=[
-        says((GPTConfig(), 5000.0, 1e11, 0.4),
-             "this is the lesson's own model. Change its shape: GPTConfig(dim=…, layers=…)"),
-        says(("small", 5000.0, 1e11, 0.4), "the first value has to be a GPTConfig, you gave a str"),
-        says((SMALL, 5000.0, 1e11, -0.4), "speed, peak and mfu have to be numbers above zero"),
-    ],
-)  # fmt: skip
+    done="your model, your measurement, and the three numbers agree", limit=60,
+    also=[says((GPTConfig(), 5000.0, 1e11, 0.4),
+               "this is the lesson's own model. Change its shape: GPTConfig(dim=…, layers=…)"),
+          says(("small", 5000.0, 1e11, 0.4), "the first value has to be a GPTConfig, you gave a str"),
+          says((SMALL, 5000.0, 1e11, -0.4),
+               "speed, peak and mfu have to be numbers above zero")])  # fmt: skip

@@ -54,92 +54,60 @@ class Line:
         return re.fullmatch(r"(exec )?python3? (-u )?train\.py", " ".join(command))
 
 
-LINE_SLIPS = [
-    slip(
-        lambda line: not isinstance(line.text, str),
-        "container_line has to return one line of text, not a {kind}",
-        says({"whole": '[runtime, "exec", image]'}, kind="list"),
-    ),
-    slip(
-        lambda line: "{" in line.text,
-        "the line for {name} holds braces: an f before the quotes fills them in",
-        says({"whole": '"{runtime} exec {gpu} --bind {project} {image} python train.py"'}, name="LUMI-G"),
-    ),
-    slip(
-        lambda line: not line.has_image,
-        "the line for {name} does not name the image /images/training.sif",
-        says({"image": "training.sif"}, name="LUMI-G"),
-    ),
-    slip(
-        lambda line: line.first != line.runtime and line.runtime in line.options,
-        "let the line begin with {runtime}: what stands before it is not part of this answer",
-        says({"runtime": '"srun " + machine["container"].value'}, runtime="singularity"),
-    ),
-    slip(
-        lambda line: line.first != line.runtime,
-        "on {name} the runtime is {runtime}, and the line begins with '{first}': ask the facts",
-        says({"runtime": '"singularity"'}, name="JUPITER Booster", runtime="apptainer", first="singularity"),
-    ),
-    slip(
-        lambda line: line.options[1:2] not in (["exec"], ["run"]),
-        "after {runtime} comes what it should do: exec, or run",
-        says({"verb": "shell"}, runtime="singularity"),
-        says({"verb": ""}, runtime="singularity"),
-    ),
-    slip(
-        lambda line: line.late,
-        "{late} stands after the image, so it goes to the program inside: put it before the image",
-        says({"gpu": '""', "command": "--nv python train.py"}, late="--nv"),
-        says({"bind": "", "command": "--bind {project} python train.py"}, late="--bind"),
-    ),
-    slip(
-        lambda line: line.foreign,
-        "{foreign} is for the other vendor: the devices of {name} use {stack}",
-        says({"gpu": '"--nv"'}, foreign="--nv", name="LUMI-G", stack="rocm"),
-        says({"gpu": '"--rocm"'}, foreign="--rocm", name="MareNostrum 5 ACC", stack="cuda"),
-    ),
-    slip(
-        lambda line: line.stack == "cuda" and "--nv" not in line.options,
-        "on {name} the container gets no driver, so PyTorch finds no GPU: which flag is missing?",
-        says({"gpu": '""'}, name="MareNostrum 5 ACC"),
-    ),
-    slip(
-        lambda line: any(word.startswith("--mount") for word in line.options),
-        "write the bind mount with --bind, not with --mount",
-        {"bind": "--mount type=bind,src={project},dst={project}"},
-    ),
-    slip(
-        lambda line: not line.bound,
-        "the project folder /data/project_7 is not bound: the program would not find train.py",
-        {"bind": ""},
-    ),
-    slip(
-        lambda line: line.target != PROJECT,
-        "the project folder appears inside as {target}: give it the same path as outside",
-        says({"bind": "--bind {project}:/inside"}, target="/inside"),
-    ),
-    slip(
-        lambda line: line.how == "ro",
-        "the project folder is bound to be read only (ro): no checkpoint could be written there",
-        {"bind": "--bind {project}:{project}:ro"},
-    ),
-    slip(
-        lambda line: line.command[1:3] == ["-c", "python"],
-        "bash -c takes one word, so python would start without train.py: put quotes around the command",
-        {"command": "bash -c python train.py"},
-    ),
-    slip(
-        lambda line: not line.command,
-        "nothing follows the image: which command should run inside?",
-        {"command": ""},
-    ),
-    slip(
-        lambda line: not line.starts(),
-        "inside, '{inside}' would run: it should be python train.py",
-        says({"command": "train.py"}, inside="train.py"),
-        says({"command": "bash -c 'python test.py'"}, inside="bash -c python test.py"),
-    ),
-]
+LINE_SLIPS = [slip(lambda line: not isinstance(line.text, str),
+                   "container_line has to return one line of text, not a {kind}",
+                   says({"whole": '[runtime, "exec", image]'}, kind="list")),
+              slip(lambda line: "{" in line.text,
+                   "the line for {name} holds braces: an f before the quotes fills them in",
+                   says({"whole": '"{runtime} exec {gpu} --bind {project} {image} python train.py"'},
+                        name="LUMI-G")),
+              slip(lambda line: not line.has_image,
+                   "the line for {name} does not name the image /images/training.sif",
+                   says({"image": "training.sif"}, name="LUMI-G")),
+              slip(lambda line: line.first != line.runtime and line.runtime in line.options,
+                   "let the line begin with {runtime}: what stands before it is not part of this answer",
+                   says({"runtime": '"srun " + machine["container"].value'}, runtime="singularity")),
+              slip(lambda line: line.first != line.runtime,
+                   "on {name} the runtime is {runtime}, and the line begins with '{first}': ask the facts",
+                   says({"runtime": '"singularity"'}, name="JUPITER Booster", runtime="apptainer",
+                        first="singularity")),
+              slip(lambda line: line.options[1:2] not in (["exec"], ["run"]),
+                   "after {runtime} comes what it should do: exec, or run",
+                   says({"verb": "shell"}, runtime="singularity"), says({"verb": ""}, runtime="singularity")),
+              slip(lambda line: line.late,
+                   "{late} stands after the image, so it goes to the program inside: put it before the image",
+                   says({"gpu": '""', "command": "--nv python train.py"}, late="--nv"),
+                   says({"bind": "", "command": "--bind {project} python train.py"}, late="--bind")),
+              slip(lambda line: line.foreign,
+                   "{foreign} is for the other vendor: the devices of {name} use {stack}",
+                   says({"gpu": '"--nv"'}, foreign="--nv", name="LUMI-G", stack="rocm"),
+                   says({"gpu": '"--rocm"'}, foreign="--rocm", name="MareNostrum 5 ACC", stack="cuda")),
+              slip(lambda line: line.stack == "cuda" and "--nv" not in line.options,
+                   "on {name} the container gets no driver, so PyTorch finds no GPU: which flag is missing?",
+                   says({"gpu": '""'}, name="MareNostrum 5 ACC")),
+              slip(lambda line: any(word.startswith("--mount") for word in line.options),
+                   "write the bind mount with --bind, not with --mount",
+                   {"bind": "--mount type=bind,src={project},dst={project}"}),
+              slip(lambda line: not line.bound,
+                   "the project folder /data/project_7 is not bound: the program would not find train.py",
+                   {"bind": ""}),
+              slip(lambda line: line.target != PROJECT,
+                   "the project folder appears inside as {target}: give it the same path as outside",
+                   says({"bind": "--bind {project}:/inside"}, target="/inside")),
+              slip(lambda line: line.how == "ro",
+                   "the project folder is bound to be read only (ro): no checkpoint could be written there",
+                   {"bind": "--bind {project}:{project}:ro"}),
+              slip(lambda line: line.command[1:3] == ["-c", "python"],
+                   "bash -c takes one word, so python would start without train.py: put quotes around the "
+                   "command",
+                   {"command": "bash -c python train.py"}),
+              slip(lambda line: not line.command,
+                   "nothing follows the image: which command should run inside?", {"command": ""}),
+              slip(lambda line: not line.starts(),
+                   "inside, '{inside}' would run: it should be python train.py",
+                   says({"command": "train.py"}, inside="train.py"),
+                   says({"command": "bash -c 'python test.py'"},
+                        inside="bash -c python test.py"))]  # fmt: skip
 
 
 class Text(str):
@@ -189,29 +157,22 @@ def container_line(machine, image, project):
 
 
 rules(
-    "container",
-    first_off,
-    LINE_SLIPS,
-    also=[
-        says({"gpu": '"--nv" if machine["accelerator_stack"] == "cuda" else ""'}, FACT),
-        says({"runtime": 'machine["container"] + ""'}, FACT),
-        says({"command": "bash -c 'python"}, "a shell cannot read the line for LUMI-G: No closing quotation"),
-    ],
-    needs="container_line",
-    example=container_line,
+    "container", first_off, LINE_SLIPS,
+    also=[says({"gpu": '"--nv" if machine["accelerator_stack"] == "cuda" else ""'}, FACT),
+          says({"runtime": 'machine["container"] + ""'}, FACT),
+          says({"command": "bash -c 'python"},
+               "a shell cannot read the line for LUMI-G: No closing quotation")],
+    needs="container_line", example=container_line,
     hint="runtime, exec, flag of the GPU, bind mount, image, command: in this order.",
-    done="the lines for LUMI-G, MareNostrum 5 and JUPITER would start the training",
-)
+    done="the lines for LUMI-G, MareNostrum 5 and JUPITER would start the training")  # fmt: skip
 
 # ---------------------------------------------------------------- wheels
 
 RIGHT = {"laptop": "abe", "lumi-g": "abe", "jupiter-booster": "ac"}
-WHY = {
-    "a": "py3-none-any has no compiled code in it",
-    "d": "it was built for CPython 3.11",
-    "e": "no tag speaks of the GPU, and rocm is only part of the version",
-    "f": "it wants a C library of 2.41 or newer",
-}
+WHY = {"a": "py3-none-any has no compiled code in it",
+       "d": "it was built for CPython 3.11",
+       "e": "no tag speaks of the GPU, and rocm is only part of the version",
+       "f": "it wants a C library of 2.41 or newer"}  # fmt: skip
 
 
 def about(computer, letter):
@@ -238,37 +199,28 @@ def wheels(answer):
 
 
 rules(
-    "wheels",
-    wheels,
+    "wheels", wheels,
     [
         slip((name, letter).__eq__, about(name, letter), {name: "".join(sorted(set(right) ^ {letter}))})
         for name, right in RIGHT.items()
         for letter in "abcdef"
     ],
-    also=[
-        says({"lumi-g": "abx"}, "for lumi-g give letters from a to f, such as 'ab', not 'abx'"),
-        says({"lumi-g": 3}, "for lumi-g give letters from a to f, such as 'ab', not 3"),
-        says({"lumi": "abe"}, "give a dictionary with the keys laptop, lumi-g, jupiter-booster"),
-    ],
+    also=[says({"lumi-g": "abx"}, "for lumi-g give letters from a to f, such as 'ab', not 'abx'"),
+          says({"lumi-g": 3}, "for lumi-g give letters from a to f, such as 'ab', not 3"),
+          says({"lumi": "abe"}, "give a dictionary with the keys laptop, lumi-g, jupiter-booster")],
     example=lambda wrong: RIGHT | wrong,
     hint="Read the last three parts of the name: Python, binary interface, platform.",
-    done="right for all three, also about the one that installs where nothing can use it",
-)
+    done="right for all three, also about the one that installs where nothing can use it")  # fmt: skip
 
 # ---------------------------------------------------------------- caches
 
-FOLDERS = (
-    "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
-    "MPLCONFIGDIR",
-)  # fmt: skip
+FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+           "MPLCONFIGDIR")  # fmt: skip
 KNOWN = (*FOLDERS, "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-LEFT_BY = {
-    ".cache/huggingface": "HF_HOME",
-    ".cache/torch": "TORCH_HOME",
-    ".cache/matplotlib": "XDG_CACHE_HOME or MPLCONFIGDIR",
-    ".config/matplotlib": "XDG_CACHE_HOME or MPLCONFIGDIR",
-    ".triton": "TRITON_CACHE_DIR",
-}
+LEFT_BY = {".cache/huggingface": "HF_HOME", ".cache/torch": "TORCH_HOME",
+           ".cache/matplotlib": "XDG_CACHE_HOME or MPLCONFIGDIR",
+           ".config/matplotlib": "XDG_CACHE_HOME or MPLCONFIGDIR",
+           ".triton": "TRITON_CACHE_DIR"}  # fmt: skip
 
 
 class Job(Trial):
@@ -394,122 +346,67 @@ HF, TORCH = 'export HF_HOME="$PROJECT/models"\n', 'export TORCH_HOME="$PROJECT/c
 TRITON, XDG = 'export TRITON_CACHE_DIR="$TMPDIR/triton"\n', 'export XDG_CACHE_HOME="$PROJECT/cache"\n'
 RUN = "srun python first_step.py\n"
 rules(
-    "caches",
-    functools.partial(trial, kind=Job, empty=False),
-    [
-        slip(
-            lambda job: job.unset,
-            "the script uses ${unset}, which is not set here. Set are $HOME, $PROJECT and $TMPDIR",
-            says({"$PROJECT/cache/torch": "$SCRATCH/cache/torch"}, unset="SCRATCH"),
-            says({"$PROJECT/cache/torch": "$PROJEKT/cache/torch"}, unset="PROJEKT"),
-        ),
-        slip(
-            lambda job: job.spaced,
-            "the log says {spaced}: write NAME=VALUE without spaces around the =",
-            says({"export HF_HOME=": "export HF_HOME = "}, spaced="export: `=': not a valid identifier"),
-            says({"export HF_HOME=": "HF_HOME = "}, spaced="HF_HOME: command not found"),
-        ),
-        slip(
-            lambda job: job.rehearsal[1] is None,
-            "the job ended as {state}, and its log with: {last}",
-            says({RUN: "exit 3\n"}, state="FAILED", last="nothing in its log"),
-            says({RUN: "echo done\n"}, state="COMPLETED", last="done"),
-        ),
-        slip(
-            lambda job: job.late,
-            "{late} is set below the line that starts the program, which has ended by then",
-            says({TRITON: "", RUN: RUN + TRITON}, late="TRITON_CACHE_DIR"),
-        ),
-        slip(
-            lambda job: job.hidden,
-            "{hidden} is set but not exported, so the program does not see it",
-            says({"export HF_HOME=": "HF_HOME="}, hidden="HF_HOME"),
-            says({"export TRITON_CACHE_DIR=": "TRITON_CACHE_DIR="}, hidden="TRITON_CACHE_DIR"),
-        ),
-        slip(
-            lambda job: job.misspelt,
-            "no program reads {wrong}. Did you mean {meant}?",
-            says({"TRITON_CACHE_DIR": "TRITON_CACHEDIR"}, wrong="TRITON_CACHEDIR", meant="TRITON_CACHE_DIR"),
-            says({"HF_HUB_OFFLINE": "HF_OFFLINE"}, wrong="HF_OFFLINE", meant="HF_HUB_OFFLINE"),
-        ),
-        slip(
-            lambda job: job.value("HOME") != str(job.home),
-            "HOME was moved, so programs miss your keys and settings: set their own variables instead",
-            {TRITON: 'export HOME="$TMPDIR"\n' + TRITON},
-        ),
-        slip(
-            lambda job: job.quoted,
-            "{quoted} holds a $: single quotes keep bash from filling in the variable",
-            says({'"$TMPDIR/triton"': "'$TMPDIR/triton'"}, quoted="TRITON_CACHE_DIR"),
-        ),
-        slip(
-            lambda job: job.away,
-            "{away} leads neither into $PROJECT nor to $TMPDIR: is a $ missing?",
-            says({'"$PROJECT/cache/torch"': "PROJECT/torch"}, away="TORCH_HOME=PROJECT/torch"),
-            says({'"$PROJECT/cache/torch"': "/torch-of-a-check"}, away="TORCH_HOME=/torch-of-a-check"),
-        ),
-        slip(
-            lambda job: job.seen is None,
-            "the job ended as {state}, and its log with: {last}",
-            says({RUN: "srun python3 -c 'first_step.py'\n"}, state="FAILED",
-                 last="NameError: name 'first_step' is not defined"),
-        ),
-        slip(
-            lambda job: not job.seen["found"] and Path(job.value("HF_HOME") or "").name == "hub",
-            "the model was not found: give HF_HOME without /hub, the library adds that itself",
-            {"$PROJECT/models": "$PROJECT/models/hub"},
-        ),
-        slip(
-            lambda job: not job.seen["found"] and job.value("HF_HUB_CACHE"),
-            "HF_HUB_CACHE counts for more than HF_HOME, and the model is not where it leads",
-            {HF: f'{HF}export HF_HUB_CACHE="$PROJECT/hub"\n'},
-        ),
-        slip(
-            lambda job: not job.seen["found"],
-            "the model was not found: HF_HOME has to lead to $PROJECT/models",
-            {HF: ""},
-            {"$PROJECT/models": "$PROJECT/cache"},
-        ),
-        slip(
-            lambda job: not job.seen["offline"],
-            "the hub's library would still try the network for a file that is not there: tell it not to",
-            {"export HF_HUB_OFFLINE=1\n": ""},
-            {"HF_HUB_OFFLINE=1": "HF_HUB_OFFLINE=0"},
-        ),
-        slip(
-            lambda job: job.left,
-            "~/{place} was left in the home directory: {sends} sends it elsewhere",
-            says({TRITON: ""}, place=".triton/cache/kernel.so", sends="TRITON_CACHE_DIR"),
-            says(
-                {TORCH: "", XDG: 'export MPLCONFIGDIR="$TMPDIR/fonts"\n'},
-                place=".cache/torch/hub/checkpoints/weights.pt",
-                sends="TORCH_HOME",
-            ),
-        ),
-        slip(
-            lambda job: job.deleted,
-            "~/{place} was filled and deleted, so the next job fills it anew: {sends} sends it elsewhere",
-            says(
-                {TRITON: "", RUN: f"{RUN}rm -rf ~/.triton\n"}, place=".triton/cache", sends="TRITON_CACHE_DIR"
-            ),
-        ),
-        slip(
-            lambda job: job.inside(job.seen["kernels"], job.project),
-            "compiled kernels went to the shared folder, where all ranks write at once: use $TMPDIR",
-            {TRITON: TRITON.replace("$TMPDIR", "$PROJECT/cache")},
-        ),
-        slip(
-            lambda job: not job.inside(job.seen["weights"], job.project),
-            "what torch.hub fetched went to the node's disk and is gone for the next job: use $PROJECT",
-            {TORCH: TORCH.replace("$PROJECT", "$TMPDIR")},
-        ),
-    ],
+    "caches", functools.partial(trial, kind=Job, empty=False),
+    [slip(lambda job: job.unset,
+          "the script uses ${unset}, which is not set here. Set are $HOME, $PROJECT and $TMPDIR",
+          says({"$PROJECT/cache/torch": "$SCRATCH/cache/torch"}, unset="SCRATCH"),
+          says({"$PROJECT/cache/torch": "$PROJEKT/cache/torch"}, unset="PROJEKT")),
+     slip(lambda job: job.spaced, "the log says {spaced}: write NAME=VALUE without spaces around the =",
+          says({"export HF_HOME=": "export HF_HOME = "}, spaced="export: `=': not a valid identifier"),
+          says({"export HF_HOME=": "HF_HOME = "}, spaced="HF_HOME: command not found")),
+     slip(lambda job: job.rehearsal[1] is None, "the job ended as {state}, and its log with: {last}",
+          says({RUN: "exit 3\n"}, state="FAILED", last="nothing in its log"),
+          says({RUN: "echo done\n"}, state="COMPLETED", last="done")),
+     slip(lambda job: job.late,
+          "{late} is set below the line that starts the program, which has ended by then",
+          says({TRITON: "", RUN: RUN + TRITON}, late="TRITON_CACHE_DIR")),
+     slip(lambda job: job.hidden, "{hidden} is set but not exported, so the program does not see it",
+          says({"export HF_HOME=": "HF_HOME="}, hidden="HF_HOME"),
+          says({"export TRITON_CACHE_DIR=": "TRITON_CACHE_DIR="}, hidden="TRITON_CACHE_DIR")),
+     slip(lambda job: job.misspelt, "no program reads {wrong}. Did you mean {meant}?",
+          says({"TRITON_CACHE_DIR": "TRITON_CACHEDIR"}, wrong="TRITON_CACHEDIR", meant="TRITON_CACHE_DIR"),
+          says({"HF_HUB_OFFLINE": "HF_OFFLINE"}, wrong="HF_OFFLINE", meant="HF_HUB_OFFLINE")),
+     slip(lambda job: job.value("HOME") != str(job.home),
+          "HOME was moved, so programs miss your keys and settings: set their own variables instead",
+          {TRITON: 'export HOME="$TMPDIR"\n' + TRITON}),
+     slip(lambda job: job.quoted, "{quoted} holds a $: single quotes keep bash from filling in the variable",
+          says({'"$TMPDIR/triton"': "'$TMPDIR/triton'"}, quoted="TRITON_CACHE_DIR")),
+     slip(lambda job: job.away, "{away} leads neither into $PROJECT nor to $TMPDIR: is a $ missing?",
+          says({'"$PROJECT/cache/torch"': "PROJECT/torch"}, away="TORCH_HOME=PROJECT/torch"),
+          says({'"$PROJECT/cache/torch"': "/torch-of-a-check"}, away="TORCH_HOME=/torch-of-a-check")),
+     slip(lambda job: job.seen is None, "the job ended as {state}, and its log with: {last}",
+          says({RUN: "srun python3 -c 'first_step.py'\n"}, state="FAILED",
+               last="NameError: name 'first_step' is not defined")),
+     slip(lambda job: not job.seen["found"] and Path(job.value("HF_HOME") or "").name == "hub",
+          "the model was not found: give HF_HOME without /hub, the library adds that itself",
+          {"$PROJECT/models": "$PROJECT/models/hub"}),
+     slip(lambda job: not job.seen["found"] and job.value("HF_HUB_CACHE"),
+          "HF_HUB_CACHE counts for more than HF_HOME, and the model is not where it leads",
+          {HF: f'{HF}export HF_HUB_CACHE="$PROJECT/hub"\n'}),
+     slip(lambda job: not job.seen["found"],
+          "the model was not found: HF_HOME has to lead to $PROJECT/models", {HF: ""},
+          {"$PROJECT/models": "$PROJECT/cache"}),
+     slip(lambda job: not job.seen["offline"],
+          "the hub's library would still try the network for a file that is not there: tell it not to",
+          {"export HF_HUB_OFFLINE=1\n": ""}, {"HF_HUB_OFFLINE=1": "HF_HUB_OFFLINE=0"}),
+     slip(lambda job: job.left, "~/{place} was left in the home directory: {sends} sends it elsewhere",
+          says({TRITON: ""}, place=".triton/cache/kernel.so", sends="TRITON_CACHE_DIR"),
+          says({TORCH: "", XDG: 'export MPLCONFIGDIR="$TMPDIR/fonts"\n'},
+               place=".cache/torch/hub/checkpoints/weights.pt", sends="TORCH_HOME")),
+     slip(lambda job: job.deleted,
+          "~/{place} was filled and deleted, so the next job fills it anew: {sends} sends it elsewhere",
+          says({TRITON: "", RUN: f"{RUN}rm -rf ~/.triton\n"}, place=".triton/cache",
+               sends="TRITON_CACHE_DIR")),
+     slip(lambda job: job.inside(job.seen["kernels"], job.project),
+          "compiled kernels went to the shared folder, where all ranks write at once: use $TMPDIR",
+          {TRITON: TRITON.replace("$TMPDIR", "$PROJECT/cache")}),
+     slip(lambda job: not job.inside(job.seen["weights"], job.project),
+          "what torch.hub fetched went to the node's disk and is gone for the next job: use $PROJECT",
+          {TORCH: TORCH.replace("$PROJECT", "$TMPDIR")})],
     example=functools.partial(edited, "software/offline_job.sh"),
     hint="Five things: models, offline, torch.hub, the fonts, compiled kernels.",
-    done="the job ran without a try at the network and left the home directory empty",
-    limit=90,
-    file=True,
-)  # fmt: skip
+    done="the job ran without a try at the network and left the home directory empty", limit=90,
+    file=True)  # fmt: skip
 
 # ---------------------------------------------------------------- quota
 
@@ -544,49 +441,26 @@ BY_BYTES, BY_FILES = "most_gigabytes // gigabytes", "most_files // files"
 ON_LUMI = "30,000 files and 6 GB into a home on LUMI-G"
 BOTH = f"min({BY_FILES}, {BY_BYTES}) if most_files else {BY_BYTES}"
 rules(
-    "quota",
-    fits,
-    [
-        slip(
-            lambda off: not is_number(off.got),
-            "what fitting returns has to be a number, not {got!r}",
-            says(f"str({BOTH})", got="3"),
-        ),
-        slip(
-            lambda off: off.got != off.right and off.by_files is None,
-            "{asked}: no limit of files is known there, so only bytes count: {right}, not {got}",
-            says(f"min((most_files or 0) // files, {BY_BYTES})",
-                 asked="30,000 files and 6 GB into a home on Leonardo Booster", right=8, got=0),
-        ),
-        slip(
-            lambda off: off.got != int(off.got),
-            "{asked}: {got:g} environments. Only whole ones are of use",
-            says("min(most_files / files, most_gigabytes / gigabytes)", asked=ON_LUMI, got=3.33333),
-        ),
-        slip(
-            lambda off: off.got != off.right and off.got == off.by_bytes,
-            "{asked}: {got} fit by bytes, but the files run out before",
-            says(BY_BYTES, asked="30,000 files and 6 GB into a home on Deucalion GPU", got=4),
-        ),
-        slip(
-            lambda off: off.got != off.right and off.got == off.by_files,
-            "{asked}: {got} fit by files, but the bytes run out before",
-            says(BY_FILES, asked="1 file and 3 GB into a home on LUMI-G", got=100_000),
-        ),
-        slip(
-            lambda off: off.got == off.right + 1,
-            "{asked}: {right} fit, and the next one only in part. Round down",
-            says(f"-(-({BOTH.replace('//', '/')}) // 1)", asked=ON_LUMI, right=3),
-        ),
-        slip(
-            lambda off: off.got != off.right,
-            "{asked}: {right} fit, not {got:g}",
-            says(BOTH.replace("//", "*"), asked=ON_LUMI, right=3, got=120),
-        ),
-    ],
-    also=[says(f"min({BY_FILES}, {BY_BYTES})", NO_LIMIT)],
-    needs="fitting",
-    example=fitting,
+    "quota", fits,
+    [slip(lambda off: not is_number(off.got), "what fitting returns has to be a number, not {got!r}",
+          says(f"str({BOTH})", got="3")),
+     slip(lambda off: off.got != off.right and off.by_files is None,
+          "{asked}: no limit of files is known there, so only bytes count: {right}, not {got}",
+          says(f"min((most_files or 0) // files, {BY_BYTES})",
+               asked="30,000 files and 6 GB into a home on Leonardo Booster", right=8, got=0)),
+     slip(lambda off: off.got != int(off.got), "{asked}: {got:g} environments. Only whole ones are of use",
+          says("min(most_files / files, most_gigabytes / gigabytes)", asked=ON_LUMI, got=3.33333)),
+     slip(lambda off: off.got != off.right and off.got == off.by_bytes,
+          "{asked}: {got} fit by bytes, but the files run out before",
+          says(BY_BYTES, asked="30,000 files and 6 GB into a home on Deucalion GPU", got=4)),
+     slip(lambda off: off.got != off.right and off.got == off.by_files,
+          "{asked}: {got} fit by files, but the bytes run out before",
+          says(BY_FILES, asked="1 file and 3 GB into a home on LUMI-G", got=100_000)),
+     slip(lambda off: off.got == off.right + 1,
+          "{asked}: {right} fit, and the next one only in part. Round down",
+          says(f"-(-({BOTH.replace('//', '/')}) // 1)", asked=ON_LUMI, right=3)),
+     slip(lambda off: off.got != off.right, "{asked}: {right} fit, not {got:g}",
+          says(BOTH.replace("//", "*"), asked=ON_LUMI, right=3, got=120))],
+    also=[says(f"min({BY_FILES}, {BY_BYTES})", NO_LIMIT)], needs="fitting", example=fitting,
     hint="How many fit by files, how many by bytes? The smaller number is the answer.",
-    done="right for four machines: as one file each, environments are limited by bytes alone",
-)  # fmt: skip
+    done="right for four machines: as one file each, environments are limited by bytes alone")  # fmt: skip

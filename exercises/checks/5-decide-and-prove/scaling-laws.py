@@ -125,63 +125,55 @@ LAWS = {  # an answer that finds in the quiet runs what one of these changes of 
     "alpha and beta are not logarithms: return them without exp()":
         ["[E, A, math.exp(alpha), B, math.exp(beta)]"],
 }
-SQUARED = {
-    (LOSS, "huber_loss(law, L.log(), reduction='sum')"): (1.40, 0.30, 0.36),
-    (LOSS, "mse_loss(law, L.log())"): (1.40, 0.30, 0.36),
-    (LOSS, "mse_loss(law.exp(), L)"): (1.21, 0.28, 0.32),
-    (LOSS, "huber_loss(law, L.log(), delta=0.1)"): (1.60, 0.32, 0.40),
-}
+SQUARED = {(LOSS, "huber_loss(law, L.log(), reduction='sum')"): (1.40, 0.30, 0.36),
+           (LOSS, "mse_loss(law, L.log())"): (1.40, 0.30, 0.36),
+           (LOSS, "mse_loss(law.exp(), L)"): (1.21, 0.28, 0.32),
+           (LOSS, "huber_loss(law, L.log(), delta=0.1)"): (1.60, 0.32, 0.40)}  # fmt: skip
 rules(
-    "fit",
-    two_fits,
-    [
-        *(slip(lambda seen, changes=changes: not seen.quiet.right and any(
-              close(seen.quiet.all, fitted(change, ALL_RIGHT), 0.02) for change in changes), said, *changes)
-          for said, changes in LAWS.items()),
-        slip(lambda seen: seen.quiet.E > 7,
-             "the law is a logarithm here and L is not: compare it with L.log()",
-             (LOSS, "huber_loss(law, L, delta=0.01)"), (LOSS, "mse_loss(law, L)"), (LOSS, "l1_loss(law, L)")),
-        slip(lambda seen: abs(seen.quiet.E - math.log(1.5)) < 0.05,
-             "E is still a logarithm: return exp() of it, and of a and b", "[e, a, alpha, b, beta]"),
-        slip(lambda seen: min(seen.quiet.alpha, seen.quiet.beta) < 0,
-             "an exponent is negative, so the loss would grow with the model or the text. Check the signs, "
-             "and the units: N and D are in millions already", ("a - alpha", "a + alpha")),
-        slip(lambda seen: not seen.quiet.right and close(sorted(seen.quiet.all), sorted(QUIET), 0.02),
-             "the five numbers are right and their order is not: return E, A, alpha, B, beta",
-             "[E, A, B, alpha, beta]", "[B, A, alpha, E, beta]"),
-        slip(lambda seen: abs(seen.quiet.E) < 0.3,
-             "E is about 0: the law needs a loss that no model gets rid of. Is its term in the sum?",
-             "[0.0, A, alpha, B, beta]"),
-        *(slip(lambda seen, n=n: close([*seen.quiet.all[:n], *seen.quiet.all[n + 1:]],
-                                       [*QUIET[:n], *QUIET[n + 1:]], 0.02) and not seen.quiet.right,
-               f"{NAMES[n]} = {{{NAMES[n]}:.3g}} is off, though E and the exponents are right",
-               says(given, **{NAMES[n]: 1e9}))
-          for n, given in {1: "[E, 1e9, alpha, B, beta]", 3: "[E, A, alpha, 1e9, beta]"}.items()),
-        slip(lambda seen: not seen.quiet.right,
-             lambda seen: f"runs of the law {QUIET} without any scatter give you "
-             f"({', '.join(f'{x:.2f}' for x in seen.quiet.all)})",
-             says("[1.4, 0.7, 0.2, 2.6, 0.4]", "runs of the law (1.5, 0.6, 0.3, 2.5, 0.5) without any "
-                  "scatter give you (1.40, 0.70, 0.20, 2.60, 0.40)")),
-        slip(lambda seen: any(close(seen.all, fitted(change, ONE_WRONG), 0.01) for change in SQUARED),
-             "E = {E:.2f}, alpha = {alpha:.2f}, beta = {beta:.2f} are off. One of the runs went wrong, and a "
-             "squared error follows it. Huber with a large delta is a squared error here",
-             *(says(change, E=e, alpha=a, beta=b) for change, (e, a, b) in SQUARED.items())),
-        slip(lambda seen: seen.off,
-             "with the run that went wrong E is {E:.2f}, without it your law is right. Take huber_loss with "
-             "delta=0.01: a larger delta follows it, and the absolute error stops the search too early",
-             says((LOSS, "l1_loss(law, L.log())"), E=1.40),
-             says((LOSS, LOSS.replace("0.01", "0.05")), E=1.71)),
-    ],
-    needs="fit_law",
-    example=fit_with,
-    limit=60,
+    "fit", two_fits,
+    [*(slip(lambda seen, changes=changes: not seen.quiet.right and any(
+           close(seen.quiet.all, fitted(change, ALL_RIGHT), 0.02) for change in changes), said, *changes)
+       for said, changes in LAWS.items()),
+     slip(lambda seen: seen.quiet.E > 7, "the law is a logarithm here and L is not: compare it with L.log()",
+          (LOSS, "huber_loss(law, L, delta=0.01)"), (LOSS, "mse_loss(law, L)"), (LOSS, "l1_loss(law, L)")),
+     slip(lambda seen: abs(seen.quiet.E - math.log(1.5)) < 0.05,
+          "E is still a logarithm: return exp() of it, and of a and b", "[e, a, alpha, b, beta]"),
+     slip(lambda seen: min(seen.quiet.alpha, seen.quiet.beta) < 0,
+          "an exponent is negative, so the loss would grow with the model or the text. Check the signs, and "
+          "the units: N and D are in millions already",
+          ("a - alpha", "a + alpha")),
+     slip(lambda seen: not seen.quiet.right and close(sorted(seen.quiet.all), sorted(QUIET), 0.02),
+          "the five numbers are right and their order is not: return E, A, alpha, B, beta",
+          "[E, A, B, alpha, beta]", "[B, A, alpha, E, beta]"),
+     slip(lambda seen: abs(seen.quiet.E) < 0.3,
+          "E is about 0: the law needs a loss that no model gets rid of. Is its term in the sum?",
+          "[0.0, A, alpha, B, beta]"),
+     *(slip(lambda seen, n=n: close([*seen.quiet.all[:n], *seen.quiet.all[n + 1:]],
+                                    [*QUIET[:n], *QUIET[n + 1:]], 0.02) and not seen.quiet.right,
+            f"{NAMES[n]} = {{{NAMES[n]}:.3g}} is off, though E and the exponents are right",
+            says(given, **{NAMES[n]: 1e9}))
+       for n, given in {1: "[E, 1e9, alpha, B, beta]", 3: "[E, A, alpha, 1e9, beta]"}.items()),
+     slip(lambda seen: not seen.quiet.right,
+          lambda seen: f"runs of the law {QUIET} without any scatter give you "
+          f"({', '.join(f'{x:.2f}' for x in seen.quiet.all)})",
+          says("[1.4, 0.7, 0.2, 2.6, 0.4]",
+               "runs of the law (1.5, 0.6, 0.3, 2.5, 0.5) without any scatter give you (1.40, 0.70, 0.20, "
+               "2.60, 0.40)")),
+     slip(lambda seen: any(close(seen.all, fitted(change, ONE_WRONG), 0.01) for change in SQUARED),
+          "E = {E:.2f}, alpha = {alpha:.2f}, beta = {beta:.2f} are off. One of the runs went wrong, and a "
+          "squared error follows it. Huber with a large delta is a squared error here",
+          *(says(change, E=e, alpha=a, beta=b) for change, (e, a, b) in SQUARED.items())),
+     slip(lambda seen: seen.off,
+          "with the run that went wrong E is {E:.2f}, without it your law is right. Take huber_loss with "
+          "delta=0.01: a larger delta follows it, and the absolute error stops the search too early",
+          says((LOSS, "l1_loss(law, L.log())"), E=1.40), says((LOSS, LOSS.replace("0.01", "0.05")), E=1.71))],
+    needs="fit_law", example=fit_with, limit=60,
     hint="Minimise huber_loss(logarithm of the law, L.log(), delta=0.01); return exp() of e, a and b.",
     done=lambda seen: f"E = {seen.E:.2f}, alpha = {seen.alpha:.2f}, beta = {seen.beta:.2f}, "
-    "although one run went wrong",
+         "although one run went wrong",
     also=[says("E", "the check needs five numbers from fit_law: E, A, alpha, B, beta"),
           says("[E, A, alpha, B, math.inf]",
-               "a number is not finite. A search runs away if its loss has no smallest value")],
-)
+               "a number is not finite. A search runs away if its loss has no smallest value")])  # fmt: skip
 
 BUDGET = 4e11
 GRID = [row for row in scaling_runs.load() if row.purpose == "grid"]
@@ -215,37 +207,32 @@ def points(answer):
 
 
 rules(
-    "isoflop",
-    points,
-    [
-        slip(lambda found: any(dim not in DIMS or loss not in LOSSES for dim, loss in found.items()),
-             "the dictionary goes from row.dim to row.validation_loss",
-             ("[row.dim]", "[row.parameters]"), ("row.validation_loss", "row")),
-        slip(lambda found: 1001 in found or 1002 in found,
-             "some of these runs were looked at on their way, with a learning rate that was still high",
-             ("row.finished", "not row.finished"), ("row.finished and ", ""),
-             ("row.tokens\n        if row.finished and", "row.schedule_tokens\n        if")),
-        slip(lambda found: 1007 in found or 1008 in found,
-             "runs more than 2 % off the budget are taken too: compare the distance, abs(spent / budget - 1)",
-             ("abs(", "("), ("0.02", "0.2"), (" and abs(spent / budget - 1) < 0.02", "")),
-        slip(lambda found: 1003 in found or 1004 in found,
-             "finished runs are missing. The embedding costs no FLOPs; row.parameters is already without it",
-             *(("row.parameters", f"(row.parameters {sign} row.embedding)") for sign in "+-")),
-        slip(lambda found: 1005 in found or 1006 in found,
-             "a run costs 6 N D: 2 N D forward, 4 N D backward", ("6 *", ""), ("6", "2")),
-        slip(lambda found: found.items() < WANT.items(),
-             "runs of this budget are missing. Is 6 N D compared in shares of it, and every row looked at?",
-             ("    return", "        return"), ("0.02", "0.00001")),
-        slip(lambda found: found != WANT, "these are not the runs whose 6 N D is within 2 % of the budget",
-             ("points = {}", "points = {8: 4.9625}")),
-    ],
-    needs="on_budget",
-    example=lambda change: code(ISO.replace(*change)),
+    "isoflop", points,
+    [slip(lambda found: any(dim not in DIMS or loss not in LOSSES for dim, loss in found.items()),
+          "the dictionary goes from row.dim to row.validation_loss", ("[row.dim]", "[row.parameters]"),
+          ("row.validation_loss", "row")),
+     slip(lambda found: 1001 in found or 1002 in found,
+          "some of these runs were looked at on their way, with a learning rate that was still high",
+          ("row.finished", "not row.finished"), ("row.finished and ", ""),
+          ("row.tokens\n        if row.finished and", "row.schedule_tokens\n        if")),
+     slip(lambda found: 1007 in found or 1008 in found,
+          "runs more than 2 % off the budget are taken too: compare the distance, abs(spent / budget - 1)",
+          ("abs(", "("), ("0.02", "0.2"), (" and abs(spent / budget - 1) < 0.02", "")),
+     slip(lambda found: 1003 in found or 1004 in found,
+          "finished runs are missing. The embedding costs no FLOPs; row.parameters is already without it",
+          *(("row.parameters", f"(row.parameters {sign} row.embedding)") for sign in "+-")),
+     slip(lambda found: 1005 in found or 1006 in found, "a run costs 6 N D: 2 N D forward, 4 N D backward",
+          ("6 *", ""), ("6", "2")),
+     slip(lambda found: found.items() < WANT.items(),
+          "runs of this budget are missing. Is 6 N D compared in shares of it, and every row looked at?",
+          ("    return", "        return"), ("0.02", "0.00001")),
+     slip(lambda found: found != WANT, "these are not the runs whose 6 N D is within 2 % of the budget",
+          ("points = {}", "points = {8: 4.9625}"))],
+    needs="on_budget", example=lambda change: code(ISO.replace(*change)),
     hint="Look at the two conditions: which parameters cost FLOPs, and was the run at its end?",
     done=f"{len(WANT.keys() - TRAPS.keys())} finished runs that cost the same",
     also=[says(("return points", "return list(points.values())"),
-               "on_budget has to return a dictionary from width to loss, not a list")],
-)
+               "on_budget has to return a dictionary from width to loss, not a list")])  # fmt: skip
 
 N, D = 872_448, 305_664  # of the run that was kept out
 
@@ -259,15 +246,11 @@ RIGHT = loss_of(N, D)
 (ENDED,) = (row.validation_loss for row in scaling_runs.load()
             if (row.dim, row.tokens) == (96, D) and row.finished)
 rules(
-    "forecast",
-    number("one number, the loss in nats"),
-    [
-        *near({loss_of(N + 96 * 4096, D):
-               "this counts the embedding too; the law was fitted without it"}, 2e-5),
-        slip(lambda got: 0.004 <= abs(got / RIGHT - 1) < 0.012,
-             "near, but the scatter of a run is not larger than what is missing: give three digits", 4.5),
-        *near({
-            RIGHT - 2.84: "this leaves out E, the loss that stays whatever you spend",
+    "forecast", number("one number, the loss in nats"),
+    [*near({loss_of(N + 96 * 4096, D): "this counts the embedding too; the law was fitted without it"}, 2e-5),
+     slip(lambda got: 0.004 <= abs(got / RIGHT - 1) < 0.012,
+          "near, but the scatter of a run is not larger than what is missing: give three digits", 4.5),
+     *near({RIGHT - 2.84: "this leaves out E, the loss that stays whatever you spend",
             math.log(RIGHT): "this is the logarithm of the loss. Take exp() of it",
             math.exp(RIGHT): "this is exp() of the loss. The law gives the loss itself",
             loss_of(D, N): "N and D are swapped",
@@ -278,17 +261,15 @@ rules(
             loss_of(N / 1e6, D / 1e6): "this law is for single parameters and tokens, not for millions",
             loss_of(N, D, alpha=-0.392, beta=-0.392): "divide A and B by the powers of N and D",
             loss_of(N - 96 * 4096, D): "872,448 is already without the embedding: subtract nothing",
-            4.72: "this is what the law with two exponents says. Take the one that is printed here",
-        }, 2e-3),
-        slip(lambda got: abs(got / RIGHT - 1) >= 0.004,
-             lambda got: f"{got:.3g} nats is not what this law says. "
-             "Put N and D into the three terms and add them up",
-             says(7, "7 nats is not what this law says. Put N and D into the three terms and add them up")),
-    ],
+            4.72: "this is what the law with two exponents says. Take the one that is printed here"},
+           2e-3),
+     slip(lambda got: abs(got / RIGHT - 1) >= 0.004,
+          lambda got: f"{got:.3g} nats is not what this law says. "
+          "Put N and D into the three terms and add them up",
+          says(7, "7 nats is not what this law says. Put N and D into the three terms and add them up"))],
     hint="E + A / N^alpha + B / D^beta, with N = 872,448 and D = 305,664.",
     done=f"the law says {RIGHT:.2f}; the run, which no fit has seen, ended at {ENDED:.2f}",
-    also=[says("4.5 nats", "the check needs one number, the loss in nats")],
-)
+    also=[says("4.5 nats", "the check needs one number, the loss in nats")])  # fmt: skip
 
 MAIN, OWN = 0.70 * 2_000_000 * 3600 * 312e12 * 0.38, 1.2e12
 REPLICATION = {"E": 1.8172, "A": 482.01, "alpha": 0.3478, "B": 2085.43, "beta": 0.3658}
@@ -301,40 +282,35 @@ def spending(answer):
 
 
 rules(
-    "budget",
-    spending,
-    [
-        slip(lambda run: min(run.N, run.D) <= 0, "N and D have to be positive", (-7e9, 2e12)),
-        *near({
-            1 / 3600: "the GPU-hours are taken as seconds: an hour has 3,600",
+    "budget", spending,
+    [slip(lambda run: min(run.N, run.D) <= 0, "N and D have to be positive", (-7e9, 2e12)),
+     *near({1 / 3600: "the GPU-hours are taken as seconds: an hour has 3,600",
             1 / 1000: "a TFLOP/s is 1e12 FLOP/s, not 1e9",
             1 / 60: "the GPU-hours are taken as minutes: count them in seconds, 3,600 each",
             6: "a run costs 6 N D FLOPs: divide the FLOPs by 6 N",
             3: "a run costs 6 N D FLOPs: 2 N D are the forward pass alone",
             1 / 0.38: "this is what the peak would do: multiply by the MFU of 0.38",
-            1 / 0.38 / 0.7: "the main run has 70 % of the hours, and an MFU of 0.38: both are missing",
-        }, 5e-3, of=lambda run: run.share),
-        slip(lambda run: run.N < 1e6 or run.D < 1e9,
-             "write whole numbers of parameters and tokens, such as (7e9, 2e12), not billions", (28, 3557)),
-        slip(lambda run: run.D < run.N, "fewer tokens than parameters: are N and D swapped?", (3.6e12, 28e9)),
-        slip(lambda run: run.gb > 56 * 1.001,
-             "{gb:.0f} GB of weights do not fit into the 56 GB that serving leaves for them",
-             says((70e9, 1.4e12), gb=140)),
-        slip(lambda run: run.epochs > 4 * 1.001,
-             "that reads your text {epochs:.2f} times; beyond four times it is worth much less",
-             says((8e9, 12e12), epochs=10)),
-        slip(lambda run: run.share > 1.01,
-             "this spends the hours of pilots, failures and evaluation too. The main run has 70 % of them",
-             (28e9, 4.8e12)),
-        slip(lambda run: run.share < 0.9, "this leaves {unused:.0%} of the main run's hours unused",
-             says((8e9, 4.8e12), unused=0.61)),
-    ],
+            1 / 0.38 / 0.7: "the main run has 70 % of the hours, and an MFU of 0.38: both are missing"},
+           5e-3, of=lambda run: run.share),
+     slip(lambda run: run.N < 1e6 or run.D < 1e9,
+          "write whole numbers of parameters and tokens, such as (7e9, 2e12), not billions", (28, 3557)),
+     slip(lambda run: run.D < run.N, "fewer tokens than parameters: are N and D swapped?", (3.6e12, 28e9)),
+     slip(lambda run: run.gb > 56 * 1.001,
+          "{gb:.0f} GB of weights do not fit into the 56 GB that serving leaves for them",
+          says((70e9, 1.4e12), gb=140)),
+     slip(lambda run: run.epochs > 4 * 1.001,
+          "that reads your text {epochs:.2f} times; beyond four times it is worth much less",
+          says((8e9, 12e12), epochs=10)),
+     slip(lambda run: run.share > 1.01,
+          "this spends the hours of pilots, failures and evaluation too. The main run has 70 % of them",
+          (28e9, 4.8e12)),
+     slip(lambda run: run.share < 0.9, "this leaves {unused:.0%} of the main run's hours unused",
+          says((8e9, 4.8e12), unused=0.61))],
     example=lambda given: given if isinstance(given, tuple) else (28e9, given * MAIN / 6 / 28e9),
     hint="First the largest N that fits into 56 GB, then D = C / 6N, then the number of epochs.",
     done=lambda run: f"{run.epochs:.2f} epochs, {run.D / run.N:.0f} tokens for each parameter, "
-    f"loss {loss_of(run.N, run.D, **REPLICATION):.2f} by the replication's constants",
-    also=[says((28e9,), "the check needs two numbers: (N, D)")],
-)
+         f"loss {loss_of(run.N, run.D, **REPLICATION):.2f} by the replication's constants",
+    also=[says((28e9,), "the check needs two numbers: (N, D)")])  # fmt: skip
 
 
 def worth(repeats, own=50, r=15.387756):
@@ -342,11 +318,8 @@ def worth(repeats, own=50, r=15.387756):
 
 
 rules(
-    "epochs",
-    number("one number, in billions of tokens"),
-    [
-        *near({
-            400: "this is what the model reads. Repeats are worth less than new text",
+    "epochs", number("one number, in billions of tokens"),
+    [*near({400: "this is what the model reads. Repeats are worth less than new text",
             50: "this is your text read once. The repeats are worth something too",
             worth(8): "eight epochs are seven repeats: R is the number of epochs less one",
             worth(6): "eight epochs are seven repeats, not six",
@@ -357,15 +330,13 @@ rules(
             400 - worth(7): "this is what the repeats lose. The question is what all eight are worth",
             50 + worth(7) / 50 - 1: "the repeats are worth U R* (1 - exp(-R / R*)): the second U is missing",
             50 + (worth(7) - 50) / 15.387756: "the repeats are worth U R* (1 - exp(-R / R*)): R* is missing",
-            200: "four epochs are nearly free, and the next four are not worthless",
-        }, 6e-3),
-        slip(lambda got: got > 1e5, "give the answer in billions of tokens, such as 50", 331e9, 331e3),
-        slip(lambda got: not close(got, worth(7), 0.01),
-             lambda got: f"{got:g} billion is not what the formula gives for U = 50 billion and eight epochs",
-             says(290, "290 billion is not what the formula gives for U = 50 billion and eight epochs")),
-    ],
+            200: "four epochs are nearly free, and the next four are not worthless"},
+           6e-3),
+     slip(lambda got: got > 1e5, "give the answer in billions of tokens, such as 50", 331e9, 331e3),
+     slip(lambda got: not close(got, worth(7), 0.01),
+          lambda got: f"{got:g} billion is not what the formula gives for U = 50 billion and eight epochs",
+          says(290, "290 billion is not what the formula gives for U = 50 billion and eight epochs"))],
     hint="R counts the repeats, not the readings: eight epochs are seven repeats.",
     done="eight epochs of 50 billion tokens are worth about 331 billion new ones, 83 % of what is read",
-    also=[says("331 billion", "the check needs one number, in billions of tokens")],
-)
+    also=[says("331 billion", "the check needs one number, in billions of tokens")])  # fmt: skip
 # fmt: on

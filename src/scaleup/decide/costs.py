@@ -5,15 +5,14 @@ Facts and assumptions are in `data/prices.yml`. Money is in EUR, a device-hour i
 
 from __future__ import annotations
 
-import difflib
-import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import CourseError
+from ..files import read_data
 from ..machines.facts import Fact, Source
-from ..paths import root
+from ..words import did_you_mean
 
 KINDS = ("statistics", "tariff", "copy", "quote", "survey", "paper", "press", "blog", "notes")
 HOURS_A_YEAR = 8760
@@ -37,37 +36,21 @@ class Assumption:
     facts: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=2)
-def _parsed(text: str) -> dict:
-    import yaml
-
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def _text() -> str:
-    return (root() / "data" / "prices.yml").read_text(encoding="utf-8")
-
-
 def content() -> dict:
     """The file as it stands, parsed."""
-    return _parsed(_text())
+    return read_data("prices.yml")
 
 
 def facts() -> dict[str, Fact]:
     """Every fact of the file by its name."""
-    return dict(_facts(_text()))
-
-
-@functools.lru_cache(maxsize=2)
-def _facts(text: str) -> dict[str, Fact]:
-    known = _parsed(text)["sources"]
+    known = content()["sources"]
 
     def source(key: str) -> Source:
         entry = known[key]
         return Source(key, entry["title"], str(entry["date"]), entry["kind"], entry["url"])
 
     found = {}
-    for name, entry in _parsed(text)["facts"].items():
+    for name, entry in content()["facts"].items():
         keys = entry["source"] or []
         keys = [keys] if isinstance(keys, str) else keys
         sources = tuple(map(source, keys))
@@ -77,9 +60,12 @@ def _facts(text: str) -> dict[str, Fact]:
 
 def fact(name: str) -> Fact:
     """One fact that has a value. Raises CourseError for a name that is unknown or has none."""
-    known = facts()
+    return _with_value(name, facts())
+
+
+def _with_value(name: str, known: Mapping[str, Fact]) -> Fact:
     if name not in known:
-        raise CourseError(f"There is no fact '{name}' in data/prices.yml. {_nearest(name, known)}")
+        raise CourseError(f"There is no fact '{name}' in data/prices.yml. {did_you_mean(str(name), known)}")
     if known[name].value is None:
         raise CourseError(f"No source gave a value for '{name}': {known[name].note}. Put in your own number.")
     return known[name]
@@ -87,15 +73,10 @@ def fact(name: str) -> Fact:
 
 def assumptions() -> dict[str, Assumption]:
     """Every assumption of the example by its name."""
-    return dict(_assumptions(_text()))
-
-
-@functools.lru_cache(maxsize=2)
-def _assumptions(text: str) -> dict[str, Assumption]:
-    found = {}
-    for name, entry in _parsed(text)["assumptions"].items():
+    known, found = facts(), {}
+    for name, entry in content()["assumptions"].items():
         ends = [entry[end] for end in ("value", "low", "high")]
-        numbers = [fact(end).value if isinstance(end, str) else end for end in ends]
+        numbers = [_with_value(end, known).value if isinstance(end, str) else end for end in ends]
         named = tuple(dict.fromkeys(end for end in ends if isinstance(end, str)))
         found[name] = Assumption(name, *numbers, entry["unit"], entry["why"], named)
     return found
@@ -110,15 +91,10 @@ def example(**mine: float) -> dict[str, float]:
     values = {name: assumption.value for name, assumption in known.items()}
     for name, value in mine.items():
         if name not in values:
-            raise CourseError(f"There is no assumption '{name}'. {_nearest(name, values)}")
+            raise CourseError(f"There is no assumption '{name}'. {did_you_mean(str(name), values)}")
         most = 1 if known[name].unit.startswith("share") else math.inf
         values[name] = _number(name, value, most=most)
     return values
-
-
-def _nearest(name: str, known: Mapping) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    return f"Did you mean '{near[0]}'?" if near else f"There is: {', '.join(known)}."
 
 
 def _number(name: str, value: float, least: float = 0.0, most: float = math.inf) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...paths import root
 from ...words import markdown_table
+from ..accelerators import ACCELERATORS
 from ..memory import CONTEXT_BYTES, GIB, memory
 from ..steptime import step_time
 from . import fit
@@ -100,9 +101,8 @@ median over all rows is {median}, the 90th percentile {most}. The two sources of
 and its attention number is a guess: none of its runs used a fused kernel."""
 PROGRAMS = """\
 `pause_s` of Megatron-DeepSpeed is {pause_s:g}, `stage_hop_s` of nanotron {stage_hop_s:g}. What each
-number means is written in `src/scaleup/plan/accelerators.py` and `src/scaleup/plan/layout.py`. H200,
-GH200, H800, B200, GB200 and GB300 take those of the H100, the V100 and the A800 those of the A100, the
-MI300A and the MI300X those of the MI250X."""
+number means is written in `src/scaleup/plan/accelerators.py` and `src/scaleup/plan/layout.py`.
+{borrowed}"""
 Pair = tuple[float, Reading]  # relative error, and the row
 
 
@@ -332,7 +332,17 @@ def fitted_numbers() -> str:
     names = [name for name in numbers["A100"] if name in fit.NAMES]
     rows = [[a, *(f"{numbers[a][n]:g}" for n in names)] for a in ("A100", "H100", "MI250X")]
     programs = numbers["A100"]
-    return table(["accelerator", *names], rows) + "\n\n" + PROGRAMS.format(**programs)
+    return table(["accelerator", *names], rows) + "\n\n" + PROGRAMS.format(**programs, borrowed=borrowed())
+
+
+def borrowed() -> str:
+    """A sentence: which devices have the numbers of which fitted one."""
+    fitted = [device for device in ACCELERATORS.values() if device.fitted]
+    parts = []
+    for one in fitted:
+        names = [d.name for d in ACCELERATORS.values() if not d.fitted and d.efficiency == one.efficiency]
+        parts.append(f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} those of the {one.name}")
+    return "; ".join(parts) + "."
 
 
 def main(words: Sequence[str] = ()) -> None:

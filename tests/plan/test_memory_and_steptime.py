@@ -287,7 +287,7 @@ def test_every_number_is_unfolded_and_becomes_json():
     assert numbers["step_s"] == p.step.total and numbers["fits"] == p.fits
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_the_core_needs_nothing_but_the_standard_library():
     """What a browser loads: no package that is installed beside Python may be imported on the way."""
     code = (

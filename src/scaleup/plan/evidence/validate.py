@@ -341,8 +341,8 @@ def borrowed() -> str:
     parts = []
     for one in fitted:
         names = [d.name for d in ACCELERATORS.values() if not d.fitted and d.efficiency == one.efficiency]
-        parts.append(f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} those of the {one.name}")
-    return "; ".join(parts) + "."
+        parts.append(f"{', '.join(names[:-1])} and {names[-1]} have those of the {one.name}")
+    return ";\n".join(parts) + "."
 
 
 def main(words: Sequence[str] = ()) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scaleup.errors import CourseError
-from scaleup.notebook.predict import compare, predict
+from scaleup.notebook.predict import KINDS, compare, predict
 
 
 def test_prediction_and_comparison_read_as_sentences():
@@ -67,3 +67,15 @@ def test_what_is_no_number_is_refused_in_a_sentence(value):
         predict("x", value)
     with pytest.raises(CourseError, match="is no number for 'x'"):
         compare("x", value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "measured"])
+def test_what_was_not_measured_here_is_told_exactly(kind):
+    predict("parameters", 1000)
+    said = repr(compare("parameters", 1250, kind))
+    assert said == f"parameters: you predicted 1,000, {kind} 1,250, predicted / {kind} 0.800"
+
+
+def test_a_kind_of_number_that_nobody_knows_is_refused():
+    with pytest.raises(CourseError, match="measured, counted, derived, recorded, published or fitted, not"):
+        compare("parameters", 1250, "guessed")

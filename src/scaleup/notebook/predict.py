@@ -25,21 +25,24 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prediction (None if there was none) beside what was measured, in the same unit."""
+    """A prediction (None if there was none) beside the number that answers it, in the same unit."""
 
     what: str
     predicted: Prediction | None
-    measured: float
+    value: float
+    kind: str = "measured"
 
     def __repr__(self) -> str:
-        # Only the digits after ≈ vary from run to run. "too high" or "too low" would vary as well.
+        # Only what was measured here varies from run to run, and only its digits stand behind ≈, which nbval
+        # does not compare. "too high" or "too low" would vary as well.
         if self.predicted is None:
             return f"no prediction for '{self.what}' yet: run predict('{self.what}', …) first"
         unit = _unit(self.predicted.unit)
         text = f"{self.what}: you predicted {_exactly(self.predicted.value)}{unit}"
-        text += f", measured ≈ {_rounded(self.measured)}{unit}"
-        if self.measured:
-            text += f", predicted / measured ≈ {_rounded(self.predicted.value / self.measured)}"
+        sign = "≈ " if self.kind == "measured" else ""
+        text += f", {self.kind} {sign}{_rounded(self.value)}{unit}"
+        if self.value:
+            text += f", predicted / {self.kind} {sign}{_rounded(self.predicted.value / self.value)}"
         return text
 
 
@@ -49,9 +52,18 @@ def predict(what: str, value: float, unit: str = "") -> Prediction:
     return _predictions[what]
 
 
-def compare(what: str, measured: float) -> Comparison:
-    """Puts `measured` beside the prediction for `what`; it must be in the unit of the prediction."""
-    return Comparison(what, _predictions.get(what), _number(measured, what))
+KINDS = ("measured", "counted", "derived", "recorded", "published", "fitted")
+
+
+def compare(what: str, value: float, kind: str = "measured") -> Comparison:
+    """Puts `value` beside the prediction for `what`; it must be in the unit of the prediction.
+
+    `kind` says where the number comes from: measured by this cell (and so different in every run), counted,
+    derived on the page, recorded in an earlier run, published, or fitted. Raises CourseError for another one.
+    """
+    if kind not in KINDS:
+        raise CourseError(f"A number is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not '{kind}'.")
+    return Comparison(what, _predictions.get(what), _number(value, what), kind)
 
 
 def _number(value: Any, what: str) -> float:

@@ -1,0 +1,18 @@
+"""Pictures made from a lesson's own values, so that none can say something else than its lesson.
+
+A cell ends with one of these calls, and the picture shows itself. `canvas.Drawing` is what they draw on.
+"""
+
+from .bars import bars
+from .canvas import KINDS, Drawing
+from .course_map import course
+from .flow import Arrow, Box, flow
+from .lanes import Span, lanes
+from .machine_node import node
+from .rings import ring
+from .tensors import Piece, cut, on_ranks
+
+__all__ = [
+    "KINDS", "Arrow", "Box", "Drawing", "Piece", "Span",
+    "bars", "course", "cut", "flow", "lanes", "node", "on_ranks", "ring",
+]  # fmt: skip

@@ -1,0 +1,61 @@
+"""Bars to scale: bytes against a limit, seconds against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .canvas import Drawing, wide, wrapped
+
+
+def bars(
+    title: str,
+    rows: Mapping[str, Mapping[str, float]],
+    *,
+    unit: str,
+    limit: float | None = None,
+    limit_name: str = "",
+    digits: int = 0,
+    measured: bool = False,
+) -> Drawing:
+    """A stacked bar per row, all to one scale: {row: {kind: amount}}. `limit` is a line that bars may cross.
+
+    A part too narrow for its number has it in the alternative text only; the sum stands behind each bar.
+    """
+    picture = Drawing(title, measured=measured)
+    left = min(120, 10 + max(wide(line) for name in rows for line in wrapped(name, 108)))
+    sums = {name: sum(parts.values()) for name, parts in rows.items()}
+    room = (
+        picture.width - left - 14 - 1.1 * max(wide(f"{total:,.{digits}f} {unit}") for total in sums.values())
+    )
+    scale = room / max([*sums.values(), limit or 0])
+    top = picture.height + (18 if limit else 0)
+    y = top
+    for name, parts in rows.items():
+        lines = wrapped(name, left - 8)
+        for number, line in enumerate(lines):
+            picture.text(0, y + 17 - (len(lines) - 1) * 8 + number * 15, line)
+        x = left
+        for kind, amount in parts.items():
+            words = f"{amount:,.{digits}f}"
+            if amount * scale >= 1:
+                picture.box(x, y, amount * scale, 24, kind, words if amount * scale > wide(words) + 6 else "")
+            x += amount * scale
+        picture.text(x + 6, y + 17, f"{sums[name]:,.{digits}f} {unit}", style="bold")
+        y += 34
+    picture.height = y - 4
+    if limit:
+        x = left + limit * scale
+        picture.line(x, top - 4, x, y - 6, dashed=True, width=2)
+        words = f"{limit_name} {limit:,.{digits}f} {unit}".strip()
+        anchor = "end" if x + wide(words) / 2 > picture.width else "middle"
+        picture.text(min(x, picture.width) if anchor == "end" else x, top - 8, words, anchor=anchor)
+        picture.says.append(f"The limit is {words}.")
+    for name, parts in rows.items():
+        shares = ", ".join(f"{kind} {amount:,.{digits}f}" for kind, amount in parts.items())
+        over = " That is over the limit." if limit and sums[name] > limit else ""
+        sign = "≈ " if measured else ""
+        picture.says.append(f"{name}: {sign}{sums[name]:,.{digits}f} {unit} ({shares}).{over}")
+    kinds = list(dict.fromkeys(kind for parts in rows.values() for kind in parts))
+    if len(kinds) > 1:
+        picture.legend(kinds)
+    return picture

@@ -1,0 +1,92 @@
+"""Time from left to right: what each rank, node or stage does, to scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .canvas import Drawing, wide, wrapped
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `start` to `end`, in the unit of the picture."""
+
+    start: float
+    end: float
+    kind: str = "compute"
+    words: str = ""
+
+
+def lanes(
+    title: str,
+    rows: Mapping[str, Sequence[Span]],
+    *,
+    unit: str,
+    marks: Mapping[str, float] | None = None,
+    measured: bool = False,
+    height: float = 24,
+    width: float = 440,
+    tell: bool = True,
+) -> Drawing:
+    """A lane per row, with its spans to one scale; `marks` are moments with a name, drawn through all lanes.
+
+    Spans of one lane that overlap are stacked beneath each other. `tell`: say every span in the alternative
+    text; else only how many there are and until when.
+    """
+    picture = Drawing(title, width=width, measured=measured)
+    left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
+    end = max(span.end for spans in rows.values() for span in spans)
+    begin = min(0.0, min(span.start for spans in rows.values() for span in spans))
+    scale = (width - left - 6) / (end - begin)
+
+    def x_of(moment: float) -> float:
+        return left + (moment - begin) * scale
+
+    y = picture.height + (16 if marks else 0)
+    top = y
+    for name, spans in rows.items():
+        levels: list[float] = []  # when each level of this lane becomes free
+        lines = wrapped(name, left - 8)
+        for number, line in enumerate(lines):
+            picture.text(0, y + height / 2 + 4 - (len(lines) - 1) * 8 + number * 15, line)
+        for span in sorted(spans, key=lambda span: span.start):
+            level = next((n for n, free in enumerate(levels) if free <= span.start + 1e-9), len(levels))
+            levels[level:level + 1] = [span.end]  # fmt: skip
+            w = (span.end - span.start) * scale
+            words = span.words if wide(span.words) + 4 <= w else ""
+            picture.box(x_of(span.start), y + level * (height + 2), w, height, span.kind, words)
+        y += len(levels or [0]) * (height + 2) + 6
+        if tell:
+            told = [f"{span.words or span.kind} from {span.start:.3g} to {span.end:.3g}" for span in spans]
+            picture.says.append(f"{name}: {', '.join(told)} {unit}.")
+        else:
+            picture.says.append(f"{name}: {len(spans)} spans until {max(s.end for s in spans):.3g} {unit}.")
+    for number, (name, moment) in enumerate((marks or {}).items()):
+        x = x_of(moment)
+        picture.line(x, top - 4, x, y - 4, dashed=True)
+        anchor = "end" if x + wide(name) / 2 > width else "middle"
+        picture.text(x, top - 7 - 13 * (number % 1), name, anchor=anchor)
+        picture.says.append(f"{name} at {moment:.3g} {unit}.")
+    step = _tick((end - begin) / 5)
+    picture.line(left, y, width - 6, y, width=1)
+    tick = begin
+    while tick <= end + step / 1e6:
+        x = x_of(tick)
+        picture.line(x, y, x, y + 4, width=1)
+        if x + 6 < width - wide(unit) - 8 or tick == begin:
+            picture.text(x, y + 16, f"{tick:g}", anchor="middle")
+        tick += step
+    picture.text(width - 4, y + 16, unit, anchor="end")
+    picture.height = y + 20
+    kinds = list(dict.fromkeys(span.kind for spans in rows.values() for span in spans))
+    if len(kinds) > 1:
+        picture.legend(kinds)
+    return picture
+
+
+def _tick(about: float) -> float:
+    """1, 2 or 5 times a power of ten, the least that is not below `about`."""
+    power = 10.0 ** math.floor(math.log10(about))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= about * 0.999)

@@ -1,0 +1,146 @@
+"""Who holds what: tensors on ranks, whole or in shards, before and after the ranks talk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .canvas import LINE, Drawing, wide, wrapped
+
+ROW = 34
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a tensor: its kind, the words in it, and which of `of` equal slices it is (0 of 1: all)."""
+
+    kind: str
+    words: str = ""
+    part: int = 0
+    of: int = 1
+
+    def __str__(self) -> str:
+        share = "" if self.of == 1 else f", slice {self.part + 1} of {self.of}"
+        return f"{self.words or 'all'}{share}"
+
+
+Row = Sequence[Piece | None]
+
+
+def on_ranks(
+    title: str,
+    rows: Mapping[str, Row],
+    *,
+    names: Sequence[str] | None = None,
+    nodes: int = 1,
+    after: Mapping[str, Row] | None = None,
+    step: str = "",
+    width: float = 440,
+) -> Drawing:
+    """A column per rank, a row per tensor; a slice has the rest of its tensor as an outline.
+
+    `rows` are {name of the tensor: a Piece, or None for nothing, per rank}. With `nodes` above 1 the ranks
+    stand in as many frames. `after` has the same form: what they hold after `step`, below an arrow.
+    """
+    picture = Drawing(title, width=width)
+    ranks = len(next(iter(rows.values())))
+    names = names or [f"rank {rank}" for rank in range(ranks)]
+    left = min(130, 10 + max(wide(line) for name in [*rows, *(after or {})] for line in wrapped(name, 110)))
+    gap = 14 if nodes > 1 else 0
+    column = (width - left - gap * (nodes - 1)) / ranks
+
+    def x_of(rank: int) -> float:
+        return left + rank * column + gap * (rank * nodes // ranks)
+
+    def block(rows: Mapping[str, Row]) -> None:
+        top = picture.height + (16 if nodes > 1 else 0)
+        for rank, name in enumerate(names):
+            picture.text(x_of(rank) + column / 2, top + 13, name, anchor="middle", style="bold")
+        y = top + 20
+        for name, pieces in rows.items():
+            lines = wrapped(name, left - 8)
+            for number, line in enumerate(lines):
+                picture.text(0, y + ROW / 2 + 2 - (len(lines) - 1) * LINE / 2 + number * LINE, line)
+            for rank, piece in enumerate(pieces):
+                _piece(picture, piece, x_of(rank) + 5, y, column - 10, ROW - 8)
+            y += ROW
+        if nodes > 1:
+            each = ranks // nodes
+            for node in range(nodes):
+                x = x_of(node * each)
+                picture.frame(x, top - 16, each * column, y - top + 18)
+                picture.text(x + 8, top - 3, f"node {node}")
+        picture.height = max(picture.height, y + 2)
+
+    block(rows)
+    picture.says.append(_sentence(rows, names))
+    if after:
+        y = picture.height + 4
+        picture.line(left + (width - left) / 2, y, left + (width - left) / 2, y + 26, arrow=True, width=2)
+        picture.text(left + (width - left) / 2 + 12, y + 17, step, style="bold")
+        picture.height = y + 30
+        block(after)
+        picture.says.append(f"After {step}: {_sentence(after, names)}")
+    kinds = {p.kind for row in [*rows.values(), *(after or {}).values()] for p in row if p}
+    if len(kinds) > 1:
+        picture.legend(sorted(kinds))
+    return picture
+
+
+def _piece(picture: Drawing, piece: Piece | None, x: float, y: float, w: float, h: float) -> None:
+    if piece is None:
+        return
+    if piece.of > 1:
+        picture.ghost(x, y, w, h)
+    slice_ = w / piece.of
+    inside = slice_ >= wide(piece.words) + 4
+    picture.box(
+        x + piece.part * slice_, y, slice_, h, piece.kind, piece.words if inside or piece.of == 1 else ""
+    )
+    if piece.words and not inside and piece.of > 1:
+        picture.text(x + w / 2, y + h / 2 + 4, piece.words, anchor="middle")
+
+
+def _sentence(rows: Mapping[str, Row], names: Sequence[str]) -> str:
+    said = []
+    for name, pieces in rows.items():
+        held = [str(piece) if piece else "nothing" for piece in pieces]
+        if len(set(held)) == 1:
+            said.append(f"{name}: {held[0]} on each of {', '.join(names)}")
+        else:
+            said.append(
+                f"{name}: " + ", ".join(f"{who} {what}" for who, what in zip(names, held, strict=True))
+            )
+    return "; ".join(said) + "."
+
+
+def cut(
+    title: str,
+    shape: tuple[int, int],
+    parts: int,
+    *,
+    by: str,
+    kind: str = "parameters",
+    names: Sequence[str] | None = None,
+    says: str = "",
+) -> Drawing:
+    """A matrix of `shape` cut by "rows" or "columns" into one part per rank."""
+    picture = Drawing(title)
+    rows, columns = shape
+    scale = min(240 / max(rows, columns), 1e9)
+    w, h = max(80, columns * scale), max(60, rows * scale)
+    names = names or [f"rank {rank}" for rank in range(parts)]
+    y, x = picture.height + 18, 100.0
+    picture.text(x + w / 2, y - 5, f"{columns:,} columns", anchor="middle")
+    picture.text(x - 8, y + h / 2 + 4, f"{rows:,} rows", anchor="end")
+    for part, name in enumerate(names):
+        if by == "columns":
+            picture.box(x + part * w / parts, y, w / parts, h, kind, name)
+        else:
+            picture.box(x, y + part * h / parts, w, h / parts, kind, name)
+    each = (rows, columns // parts) if by == "columns" else (rows // parts, columns)
+    held = f"each of {parts} ranks holds {each[0]} x {each[1]}"
+    picture.says.append(f"A matrix of {rows} rows and {columns} columns, cut by {by}: {held}.")
+    if says:
+        picture.says.append(says)
+    return picture

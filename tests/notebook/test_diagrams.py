@@ -1,0 +1,147 @@
+"""scaleup.notebook.diagrams: pictures that read on both pages and in grey, and say what they show."""
+
+import base64
+import html
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from scaleup.notebook import diagrams
+from scaleup.notebook.diagrams import Arrow, Box, Piece, Span
+from scaleup.notebook.diagrams.canvas import INK, KINDS, PAGE, PATTERNS, SMALL, wrapped
+
+LONG = "a name of a row that is much too long for its column"
+HELD = {"gradient": [Piece("gradients", "1.0"), Piece("gradients", "5.0")]}
+MEAN = {"gradient": [Piece("gradients", "3.0"), Piece("gradients", "3.0")]}
+SHARDS = {LONG: [Piece("optimizer state", "24 GB", part, 4) for part in range(4)], "nothing": [None] * 4}
+BOXES = {
+    "srun": Box("srun", 0.5, 0),
+    "a": Box("torchrun", 0, 1),
+    "b": Box("torchrun", 1, 1, kind="parameters"),
+}
+ARROWS = [Arrow("srun", "a", "one"), Arrow("a", "b", both=True)]
+MEMORY = {LONG: {"parameters": 16, "gradients": 0.1}, "b": {"parameters": 90}}
+LANES = {"rank 0": [Span(0, 40), Span(30, 60, "idle", "waits")]}
+GALLERY = {
+    "exchange": lambda: diagrams.on_ranks("A mean", HELD, after=MEAN, step="all_reduce"),
+    "shards": lambda: diagrams.on_ranks("Shards on two nodes", SHARDS, nodes=2),
+    "columns": lambda: diagrams.cut("By columns", (512, 1408), 4, by="columns"),
+    "rows": lambda: diagrams.cut("By rows", (1408, 512), 2, by="rows", says="Their sum is the product."),
+    "bars": lambda: diagrams.bars("Memory " * 12, MEMORY, unit="GB", limit=64),
+    "lanes": lambda: diagrams.lanes("Time", LANES, unit="ms", marks={"end": 60}, measured=True),
+    "ring": lambda: diagrams.ring("A ring", [[["1"], ["2"]], [["3"], ["3"]]], [[0, 0]], ["start", "after"]),
+    "flow": lambda: diagrams.flow("Who starts whom", BOXES, ARROWS, frames={"node 0": ["a"]}),
+    "lumi": lambda: diagrams.node("lumi-g"),
+    "leonardo": lambda: diagrams.node("leonardo-booster"),
+    "course": lambda: diagrams.course("planning"),
+}  # fmt: skip
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2."""
+    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_edges_and_words_stand_out_from_the_page_and_from_their_fill(kind, theme):
+    fill, edge = (KINDS[kind].light, KINDS[kind].dark)[theme]
+    assert contrast(edge, PAGE[theme]) >= 3 and contrast(INK[theme], fill) >= 4.5
+    assert contrast(INK[theme], PAGE[theme]) >= 7
+
+
+def test_what_meets_in_one_picture_differs_in_its_pattern_too():
+    together = ("parameters", "gradients", "optimizer state", "activations", "tokens", "idle")
+    assert len({KINDS[kind].pattern for kind in together}) == len(together)
+    assert {look.pattern for look in KINDS.values()} - {""} == set(PATTERNS)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_picture_is_xml_with_readable_text_inside_its_edges(name):
+    picture = GALLERY[name]()
+    tree = ET.fromstring(picture.svg().split("?>", 1)[1])
+    left, top, width, height = map(float, tree.get("viewBox").split())
+    texts = [node for node in tree.iter() if node.tag.endswith("text")]
+    assert texts and all(float(text.get("font-size")) >= SMALL for text in texts)
+    for node in tree.iter():
+        if node.tag.endswith("rect") and node.get("x") and node.get("class"):
+            assert float(node.get("x")) + float(node.get("width")) <= left + width
+            assert float(node.get("y")) + float(node.get("height")) <= top + height
+    assert all(float(text.get("y")) <= top + height for text in texts)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_picture_is_the_same_in_every_run_and_tells_what_it_shows(name):
+    bundle, again = (GALLERY[name]()._repr_mimebundle_() for _ in range(2))
+    assert bundle == again
+    alt = html.unescape(re.search(r'alt="([^"]*)"', bundle["text/html"])[1])
+    assert alt == GALLERY[name]().alt and len(alt) > 40 and bundle["text/plain"] == f"Figure: {alt}"
+
+
+def test_a_shard_is_a_slice_with_the_rest_as_an_outline():
+    svg = diagrams.on_ranks("Shards", {"state": [Piece("optimizer state", "", 1, 4)]}).svg()
+    slice_ = re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"[^>]*class="optimizer-state"', svg)
+    ghost = re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"[^>]*class="ghost"', svg)
+    assert float(ghost[2]) == pytest.approx(4 * float(slice_[2]), rel=1e-3)
+    assert float(slice_[1]) - float(ghost[1]) == pytest.approx(float(slice_[2]), rel=1e-3)
+
+
+def test_bars_are_to_scale_and_name_what_is_over_the_limit():
+    rows = {"a": {"parameters": 16.0, "gradients": 32.0}, "b": {"parameters": 80.0}}
+    picture = diagrams.bars("Memory", rows, unit="GB", limit=64)
+    widths = [float(w) for w in re.findall(r'width="([\d.]+)" height="24"[^>]*class="', picture.svg())]
+    assert [w / widths[0] for w in widths] == pytest.approx([1, 2, 5], rel=1e-3)
+    assert (
+        "b: 80 GB (parameters 80). That is over the limit." in picture.alt and picture.alt.count("over") == 1
+    )
+
+
+def test_lanes_are_to_scale_and_what_overlaps_lies_beneath():
+    spans = [Span(0, 50, "communication", "a"), Span(25, 75, "communication", "b"), Span(80, 100, "idle")]
+    svg = diagrams.lanes("Time", {"rank 0": spans}, unit="ms").svg()
+    boxes = re.findall(
+        r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"[^>]*class="(communication|idle)"', svg
+    )
+    (x1, y1, w1, _), (_, y2, w2, _), (x3, y3, w3, _) = (
+        tuple(map(float, box[:3])) + (box[3],) for box in boxes[:3]
+    )
+    assert (
+        w1 == w2 and w3 == pytest.approx(0.4 * w1, rel=1e-3) and x3 - x1 == pytest.approx(1.6 * w1, rel=1e-3)
+    )
+    assert y2 > y1 == y3
+
+
+def test_a_measured_picture_says_so_and_no_other_does():
+    assert '<img class="measured"' in GALLERY["lanes"]()._repr_mimebundle_()["text/html"]
+    assert all(
+        'class="measured"' not in GALLERY[name]()._repr_mimebundle_()["text/html"]
+        for name in set(GALLERY) - {"lanes"}
+    )
+
+
+def test_motion_waits_behind_play_and_respects_who_wants_none():
+    bundle = GALLERY["ring"]()._repr_mimebundle_()["text/html"]
+    still, moving = (base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", bundle))
+    assert "animation" not in still and "<details" in bundle
+    assert "@media screen and (prefers-reduced-motion:no-preference){.m2{animation" in moving
+
+
+def test_lumi_s_devices_lie_beside_the_cores_of_the_published_masks():
+    assert "device 0: cores 49 to 55" in diagrams.node("lumi-g").alt
+
+
+def test_the_map_marks_where_one_is():
+    assert "planning (here)" in diagrams.course("planning").alt and "(here)" not in diagrams.course().alt
+
+
+def test_words_are_wrapped_and_none_is_lost():
+    lines = wrapped(LONG, 100)
+    assert len(lines) > 2 and " ".join(lines) == LONG

@@ -127,6 +127,25 @@ def test_a_measured_picture_says_so_and_no_other_does():
     )
 
 
+def test_numbers_of_a_measured_picture_stand_behind_the_sign_that_is_not_compared():
+    rows = {"a": {"parameters": 16.0, "gradients": 32.0}}
+    for measured, sign in ((True, "≈ "), (False, "")):
+        bars = diagrams.bars("Memory", rows, unit="GB", measured=measured).alt
+        lanes = diagrams.lanes("Time", LANES, unit="ms", marks={"end": 60}, measured=measured).alt
+        assert f"{sign}48 GB (parameters {sign}16, gradients {sign}32)" in bars
+        assert f"waits from {sign}30 to {sign}60 ms. end at {sign}60 ms." in lanes
+
+
+def test_a_legend_can_say_what_the_kinds_are_here():
+    words = {"compute": "runs", "idle": "is planned"}
+    for picture in (
+        diagrams.lanes("Time", {"node 1": [Span(0, 1), Span(1, 2, "idle")]}, unit="min", legend=words),
+        diagrams.bars("Files", {"a": {"compute": 1, "idle": 2}}, unit="files", legend=words),
+    ):
+        assert all(said in picture.alt and f">{said}<" in picture.svg() for said in words.values())
+        assert ">idle<" not in picture.svg()
+
+
 def test_motion_waits_behind_play_and_respects_who_wants_none():
     bundle = GALLERY["ring"]()._repr_mimebundle_()["text/html"]
     still, moving = (base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", bundle))

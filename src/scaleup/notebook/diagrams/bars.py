@@ -15,11 +15,16 @@ def bars(
     limit: float | None = None,
     limit_name: str = "",
     digits: int = 0,
+    legend: Mapping[str, str] | None = None,
     measured: bool = False,
+    called: Mapping[str, str] | None = None,
 ) -> Drawing:
     """A stacked bar per row, all to one scale: {row: {kind: amount}}. `limit` is a line that bars may cross.
 
+    `called` are {kind: what it is called in this picture}.
+
     A part too narrow for its number has it in the alternative text only; the sum stands behind each bar.
+    `legend` is {kind: words} where the names of the kinds do not say what the parts are.
     """
     picture = Drawing(title, measured=measured)
     left = min(120, 10 + max(wide(line) for name in rows for line in wrapped(name, 108)))
@@ -50,12 +55,14 @@ def bars(
         anchor = "end" if x + wide(words) / 2 > picture.width else "middle"
         picture.text(min(x, picture.width) if anchor == "end" else x, top - 8, words, anchor=anchor)
         picture.says.append(f"The limit is {words}.")
+    sign = "≈ " if measured else ""
     for name, parts in rows.items():
-        shares = ", ".join(f"{kind} {amount:,.{digits}f}" for kind, amount in parts.items())
+        shares = ", ".join(
+            f"{(legend or {}).get(kind, kind)} {sign}{amount:,.{digits}f}" for kind, amount in parts.items()
+        )
         over = " That is over the limit." if limit and sums[name] > limit else ""
-        sign = "≈ " if measured else ""
         picture.says.append(f"{name}: {sign}{sums[name]:,.{digits}f} {unit} ({shares}).{over}")
     kinds = list(dict.fromkeys(kind for parts in rows.values() for kind in parts))
-    if len(kinds) > 1:
-        picture.legend(kinds)
+    if legend or len(kinds) > 1:
+        picture.legend(legend or kinds)
     return picture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,15 +201,16 @@ class Drawing:
                 (x1 + x2) / 2 + 5, (y1 + y2) / 2 - 5, words, anchor="start" if abs(ux) < 0.5 else "middle"
             )
 
-    def legend(self, kinds: Iterable[str], y: float | None = None) -> None:
-        """What the fills mean, below everything or at `y`."""
+    def legend(self, kinds: Iterable[str] | Mapping[str, str], y: float | None = None) -> None:
+        """What the fills mean, below everything or at `y`: {kind: words}, or kinds that say it themselves."""
         x, y = 0.0, self.height + 10 if y is None else y
-        for kind in dict.fromkeys(kinds):
-            need = 18 + wide(kind) + 16
+        names = kinds if isinstance(kinds, Mapping) else {kind: kind for kind in kinds}
+        for kind, words in names.items():
+            need = 18 + wide(words) + 16
             if x + need > self.width:
                 x, y = 0.0, y + LINE + 2
             self.box(x, y, 14, 12, kind)
-            self.text(x + 19, y + 10.5, kind)
+            self.text(x + 19, y + 10.5, words)
             x += need
 
     # What comes out

@@ -29,11 +29,13 @@ def lanes(
     height: float = 24,
     width: float = 440,
     tell: bool = True,
+    legend: Mapping[str, str] | None = None,
 ) -> Drawing:
     """A lane per row, with its spans to one scale; `marks` are moments with a name, drawn through all lanes.
 
     Spans of one lane that overlap are stacked beneath each other. `tell`: say every span in the alternative
-    text; else only how many there are and until when.
+    text; else only how many there are and until when. `legend` is {kind: words} where the names of the kinds
+    do not say what the spans are.
     """
     picture = Drawing(title, width=width, measured=measured)
     left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
@@ -44,31 +46,40 @@ def lanes(
     def x_of(moment: float) -> float:
         return left + (moment - begin) * scale
 
+    sign = "≈ " if measured else ""
     y = picture.height + (16 if marks else 0)
     top = y
+    sign = "≈ " if measured else ""
+    called = called or {}
     for name, spans in rows.items():
-        levels: list[float] = []  # when each level of this lane becomes free
+        levels, ordered = _levels(spans)
+        depth = max([*levels, 0]) + 1
+        each = height if depth <= 4 else max(3, 4 * height / depth)
+        gap = 2 if depth <= 4 else 0
         lines = wrapped(name, left - 8)
         for number, line in enumerate(lines):
             picture.text(0, y + height / 2 + 4 - (len(lines) - 1) * 8 + number * 15, line)
-        for span in sorted(spans, key=lambda span: span.start):
-            level = next((n for n, free in enumerate(levels) if free <= span.start + 1e-9), len(levels))
-            levels[level:level + 1] = [span.end]  # fmt: skip
+        for level, span in zip(levels, ordered, strict=True):
             w = (span.end - span.start) * scale
-            words = span.words if wide(span.words) + 4 <= w else ""
-            picture.box(x_of(span.start), y + level * (height + 2), w, height, span.kind, words)
-        y += len(levels or [0]) * (height + 2) + 6
+            words = span.words if depth <= 4 and wide(span.words) + 4 <= w else ""
+            picture.box(x_of(span.start), y + level * (each + gap), w, each, span.kind, words)
+        y += max(depth * (each + gap), height) + 6
         if tell:
-            told = [f"{span.words or span.kind} from {span.start:.3g} to {span.end:.3g}" for span in spans]
+            told = [
+                f"{span.words or called.get(span.kind, span.kind)} from {sign}{span.start:.3g} "
+                f"to {sign}{span.end:.3g}"
+                for span in spans
+            ]
             picture.says.append(f"{name}: {', '.join(told)} {unit}.")
         else:
-            picture.says.append(f"{name}: {len(spans)} spans until {max(s.end for s in spans):.3g} {unit}.")
+            last = max(s.end for s in spans)
+            picture.says.append(f"{name}: {len(spans)} spans until {sign}{last:.3g} {unit}.")
     for number, (name, moment) in enumerate((marks or {}).items()):
         x = x_of(moment)
         picture.line(x, top - 4, x, y - 4, dashed=True)
         anchor = "end" if x + wide(name) / 2 > width else "middle"
         picture.text(x, top - 7 - 13 * (number % 1), name, anchor=anchor)
-        picture.says.append(f"{name} at {moment:.3g} {unit}.")
+        picture.says.append(f"{name} at {sign}{moment:.3g} {unit}.")
     step = _tick((end - begin) / 5)
     picture.line(left, y, width - 6, y, width=1)
     tick = begin
@@ -81,8 +92,8 @@ def lanes(
     picture.text(width - 4, y + 16, unit, anchor="end")
     picture.height = y + 20
     kinds = list(dict.fromkeys(span.kind for spans in rows.values() for span in spans))
-    if len(kinds) > 1:
-        picture.legend(kinds)
+    if legend or len(kinds) > 1:
+        picture.legend(legend or kinds)
     return picture
 
 

@@ -119,6 +119,16 @@ def test_lanes_are_to_scale_and_what_overlaps_lies_beneath():
     assert y2 > y1 == y3
 
 
+def test_many_spans_that_overlap_become_thin_and_stay_apart():
+    spans = [Span(n, 60 + n, "communication", "a message") for n in range(39)]
+    boxes = re.findall(
+        r'y="([\d.]+)" width="[\d.]+" height="([\d.]+)"[^>]*class="communication"',
+        diagrams.lanes("Time", {"rank 0": spans}, unit="ms").svg(),
+    )
+    tops, heights = ([float(box[n]) for box in boxes[:39]] for n in (0, 1))
+    assert set(heights) == {3.0} and sorted(tops) == tops and len(set(tops)) == 39
+
+
 def test_a_measured_picture_says_so_and_no_other_does():
     assert '<img class="measured"' in GALLERY["lanes"]()._repr_mimebundle_()["text/html"]
     assert all(

@@ -33,9 +33,9 @@ def lanes(
 ) -> Drawing:
     """A lane per row, with its spans to one scale; `marks` are moments with a name, drawn through all lanes.
 
-    Spans of one lane that overlap are stacked beneath each other. `tell`: say every span in the alternative
-    text; else only how many there are and until when. `legend` is {kind: words} where the names of the kinds
-    do not say what the spans are.
+    Spans of one lane that overlap are stacked beneath each other, thin where they are many. `tell`: say every
+    span in the alternative text; else only how many there are and until when. `legend` is {kind: words} where
+    the names of the kinds do not say what the spans are.
     """
     picture = Drawing(title, width=width, measured=measured)
     left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
@@ -49,8 +49,6 @@ def lanes(
     sign = "≈ " if measured else ""
     y = picture.height + (16 if marks else 0)
     top = y
-    sign = "≈ " if measured else ""
-    called = called or {}
     for name, spans in rows.items():
         levels, ordered = _levels(spans)
         depth = max([*levels, 0]) + 1
@@ -66,7 +64,7 @@ def lanes(
         y += max(depth * (each + gap), height) + 6
         if tell:
             told = [
-                f"{span.words or called.get(span.kind, span.kind)} from {sign}{span.start:.3g} "
+                f"{span.words or (legend or {}).get(span.kind, span.kind)} from {sign}{span.start:.3g} "
                 f"to {sign}{span.end:.3g}"
                 for span in spans
             ]
@@ -95,6 +93,17 @@ def lanes(
     if legend or len(kinds) > 1:
         picture.legend(legend or kinds)
     return picture
+
+
+def _levels(spans: Sequence[Span]) -> tuple[list[int], list[Span]]:
+    """The level of each span, so that none lies on another, and the spans in the order of their start."""
+    ordered, levels = sorted(spans, key=lambda span: span.start), []
+    free: list[float] = []  # when each level becomes free
+    for span in ordered:
+        level = next((n for n, moment in enumerate(free) if moment <= span.start + 1e-9), len(free))
+        free[level:level + 1] = [span.end]  # fmt: skip
+        levels.append(level)
+    return levels, ordered
 
 
 def _tick(about: float) -> float:

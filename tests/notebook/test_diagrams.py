@@ -31,6 +31,8 @@ GALLERY = {
     "bars": lambda: diagrams.bars("Memory " * 12, MEMORY, unit="GB", limit=64),
     "lanes": lambda: diagrams.lanes("Time", LANES, unit="ms", marks={"end": 60}, measured=True),
     "ring": lambda: diagrams.ring("A ring", [[["1"], ["2"]], [["3"], ["3"]]], [[0, 0]], ["start", "after"]),
+    "dealt": lambda: diagrams.dealt("Dealt", {LONG: [[0, 2, 4], [1, 3, 0]]}, per_step=2),
+    "left out": lambda: diagrams.dealt("Dealt", {"a": [[0, 2], [1, 3]]}, left_out={"a": [4]}),
     "flow": lambda: diagrams.flow("Who starts whom", BOXES, ARROWS, frames={"node 0": ["a"]}),
     "lumi": lambda: diagrams.node("lumi-g"),
     "leonardo": lambda: diagrams.node("leonardo-booster"),
@@ -127,6 +129,17 @@ def test_many_spans_that_overlap_become_thin_and_stay_apart():
     )
     tops, heights = ([float(box[n]) for box in boxes[:39]] for n in (0, 1))
     assert set(heights) == {3.0} and sorted(tops) == tops and len(set(tops)) == 39
+
+
+def test_windows_are_dealt_in_turn_and_a_second_time_is_seen():
+    boxes = re.findall(
+        r'<rect x="([\d.]+)" y="([\d.]+)"[^>]*class="(plain|tokens|here)"',
+        diagrams.dealt("Dealt", {"epoch 0": [[5, 2, 7], [4, 6, 5]]}).svg(),
+    )
+    dealt = [(float(x), float(y), kind) for x, y, kind in boxes if kind != "plain"][:6]
+    assert [kind for *_, kind in dealt] == ["tokens"] * 5 + ["here"]
+    assert [x for x, *_ in dealt] == sorted(x for x, *_ in dealt) and len({y for _, y, _ in dealt}) == 2
+    assert len({y for _, y, _ in dealt[::2]}) == 1 < len({y for _, y, _ in dealt})
 
 
 def test_a_measured_picture_says_so_and_no_other_does():

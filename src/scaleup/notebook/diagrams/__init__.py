@@ -6,6 +6,7 @@ A cell ends with one of these calls, and the picture shows itself. `canvas.Drawi
 from .bars import bars
 from .canvas import KINDS, Drawing
 from .course_map import course
+from .dealt import dealt
 from .flow import Arrow, Box, flow
 from .lanes import Span, lanes
 from .machine_node import node
@@ -14,5 +15,5 @@ from .tensors import Piece, cut, on_ranks
 
 __all__ = [
     "KINDS", "Arrow", "Box", "Drawing", "Piece", "Span",
-    "bars", "course", "cut", "flow", "lanes", "node", "on_ranks", "ring",
+    "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "ring",
 ]  # fmt: skip

@@ -140,6 +140,30 @@ def test_the_bubble_is_that_of_narayanan():
     assert pipeline.bubble(Layout(pp=1), 8) == 0
 
 
+@pytest.mark.parametrize(("stages", "micro_batches"), [(4, 8), (8, 16), (4, 2), (1, 3), (3, 1)])
+def test_a_schedule_takes_the_slots_of_its_bubble_and_keeps_what_is_in_flight(stages, micro_batches):
+    work, layout = pipeline.schedule(stages, micro_batches), Layout(pp=stages)
+    assert max(lane[-1].end for lane in work) == 3 * pipeline.slots(layout, micro_batches)
+    kept = most = 0
+    for each in work[0]:
+        kept += 1 if each.forward else -1
+        most = max(most, kept)
+    assert most == pipeline.in_flight(layout, micro_batches)
+
+
+def test_no_stage_works_twice_at_once_or_before_its_neighbour():
+    work = pipeline.schedule(4, 8)
+    ends = [{each[2:]: each.end for each in lane} for lane in work]
+    for stage, lane in enumerate(work):
+        assert sorted(each[2:] for each in lane) == sorted((n, f) for n in range(8) for f in (True, False))
+        for one, other in zip(lane, lane[1:], strict=False):
+            assert one.end <= other.start
+        for each in lane:
+            before = stage - 1 if each.forward else stage + 1
+            if 0 <= before < 4:
+                assert each.start >= ends[before][each[2:]]
+
+
 @pytest.mark.parametrize(
     ("layers", "pp", "stages"),
     [(70, 12, (5, 6, 5)), (72, 12, (6, 6, 6)), (32, 1, (32, 32, 32)), (7, 2, (3, 4, 3))],

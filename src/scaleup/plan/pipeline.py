@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from .layout import Layout
+
+
+class Work(NamedTuple):
+    """A stage's work on one micro-batch, `forward` or `backward`, from `start` to `end`."""
+
+    start: float
+    end: float
+    micro_batch: int
+    forward: bool
 
 
 def layers_of_stages(layers: int, pp: int, head: float = 0.0) -> tuple[int, int, int]:
@@ -48,3 +58,36 @@ def in_flight(layout: Layout, micro_batches: float) -> float:
     if layout.vp > 1:
         kept = min(micro_batches, layout.pp * (1 + (layout.pp - 1) / (layout.pp * layout.vp)))
     return kept
+
+
+def schedule(
+    stages: int, micro_batches: int, forward: float = 1.0, backward: float = 2.0
+) -> list[list[Work]]:
+    """What each stage works on, and when: forward and backward in turn (1F1B, Narayanan et al. 2021).
+
+    A stage starts with a forward pass for each stage behind it. `forward` and `backward` are the seconds, or
+    any other unit, that one pass of one micro-batch takes on one stage; handing on takes none.
+    """
+    orders = []
+    for stage in range(stages):
+        ahead = min(stages - 1 - stage, micro_batches)
+        order = [(True, n) for n in range(ahead)]
+        for n in range(micro_batches - ahead):
+            order += [(True, ahead + n), (False, n)]
+        orders.append(order + [(False, n) for n in range(micro_batches - ahead, micro_batches)])
+    done: dict[tuple[int, bool, int], float] = {}  # when (stage, forward, micro-batch) has ended
+    work: list[list[Work]] = [[] for _ in range(stages)]
+    while any(map(len, orders)):
+        for stage, order in enumerate(orders):
+            while order:
+                is_forward, n = order[0]
+                before = (stage + (-1 if is_forward else 1), is_forward, n)
+                if 0 <= before[0] < stages and before not in done:
+                    break
+                free = work[stage][-1].end if work[stage] else 0.0
+                start = max(free, done.get(before, 0.0))
+                end = start + (forward if is_forward else backward)
+                done[stage, is_forward, n] = end
+                work[stage].append(Work(start, end, n, is_forward))
+                del order[0]
+    return work

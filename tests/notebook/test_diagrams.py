@@ -178,6 +178,12 @@ def test_motion_waits_behind_play_and_respects_who_wants_none():
 
 def test_lumi_s_devices_lie_beside_the_cores_of_the_published_masks():
     assert "device 0: cores 49 to 55" in diagrams.node("lumi-g").alt
+    assert "even share" not in diagrams.node("lumi-g").alt
+
+
+def test_cores_without_published_masks_are_called_an_even_share():
+    picture = diagrams.node("leonardo-booster")
+    assert "even share of the cores" in picture.alt and ">even share<" in picture.svg()
 
 
 def test_the_map_marks_where_one_is():

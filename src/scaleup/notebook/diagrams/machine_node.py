@@ -30,7 +30,8 @@ def node(name: str, title: str = "") -> Drawing:
 
     memory = _value(facts, "memory_gb")
     picture.text(8, top + 40, "devices")
-    picture.text(8, top + 130, "their cores")
+    for number, words in enumerate(["their cores"] if masks else ["even share", "of cores"]):
+        picture.text(8, top + (130 if masks else 122) + number * 15, words)
     for device in range(count):
         x, to = x_of(device) + column / 2, x_of(order.index(device)) + column / 2
         picture.line(x, top + 58, to, top + 108, width=1.8)
@@ -58,7 +59,8 @@ def node(name: str, title: str = "") -> Drawing:
     told = "; ".join(
         f"device {device}: cores {cores[device][0]} to {cores[device][-1]}" for device in range(count)
     )
-    picture.says += [f"{told}.", *lines]
+    source = "" if masks else "An even share of the cores, for no masks are published: "
+    picture.says += [f"{source}{told}.", *lines]
     return picture
 
 

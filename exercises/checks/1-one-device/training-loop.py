@@ -102,6 +102,8 @@ def three_machines(answer):
         seen.slow, seen.quick = off(answer, last), off(answer, [0.1] * 9 + [0.01] + usual)
         seen.slowest = abs(measured(answer, last)[0] - 200) < 1
         seen.cold = first_steps_count(answer, usual)
+        slow = ([0.1] * place + [5.0] + usual for place in range(2, clock.steps))
+        seen.place = any(off(answer, durations) for durations in slow)
     return seen
 
 
@@ -150,6 +152,9 @@ rules(
      slip(lambda seen: seen.slow,
           "one step that was interrupted moves your result. Take the median, not the mean",
           "tokens_per_step / statistics.mean(seconds[2:])"),
+     slip(lambda seen: seen.place,
+          "one slow step moves your result if it comes at a certain place. Sort the times before you "
+          "take the one in the middle", "tokens_per_step / seconds[2:][(steps - 2) // 2]"),
      slip(lambda seen: seen.quick, "this is the best step, not the usual one. Take the median",
           "tokens_per_step / min(seconds)"),
      slip(lambda seen: seen.cold,

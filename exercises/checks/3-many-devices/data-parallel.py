@@ -390,14 +390,17 @@ def on_two_ranks_bugs(path):
     import runpy
 
     import torch
+    import torch.distributed as dist
     from torch.optim.optimizer import register_optimizer_step_pre_hook
     from torch.utils.data import DataLoader, DistributedSampler
 
+    from scaleup import model as models
     from scaleup.model import GPT
     from scaleup.text.windows import Windows
 
     seen = {"start": [], "end": [], "own": {}, "averaged": [], "epochs": [], "numbers": [], "saved": []}
-    seen["sampled"] = True
+    seen |= {"sampled": True, "part": 1.0, "barred": False}
+    losses = []
 
     def some(tensor):
         return tensor.detach().flatten()[:: max(1, tensor.numel() // 50)].tolist()
@@ -418,6 +421,15 @@ def on_two_ranks_bugs(path):
 
             parameter.register_post_accumulate_grad_hook(look)
 
+    def loss_of(*args, real=models.next_token_loss):
+        losses.append(real(*args))
+        return losses[-1]
+
+    def backward(loss, *args, real=torch.Tensor.backward, **options):
+        if losses and loss.numel() == 1:
+            seen["part"] = loss.item() / losses[-1].item()
+        real(loss, *args, **options)
+
     def item(windows, index, get=Windows.__getitem__):
         seen["epochs"][-1].append(int(index))
         return get(windows, index)
@@ -435,6 +447,14 @@ def on_two_ranks_bugs(path):
         seen["saved"].append(str(file))
         write(state, file, *args, **options)
 
+    def barrier(*args, real=dist.barrier, **options):
+        try:
+            real(*args, **options)
+        except RuntimeError:  # the others ended without it
+            seen["barred"] = True
+
+    dist.barrier = barrier
+    models.next_token_loss, torch.Tensor.backward = loss_of, backward
     GPT.__init__, Windows.__getitem__, DataLoader.__iter__ = build, item, each
     DistributedSampler.set_epoch, torch.save = reshuffle, save
     register_optimizer_step_pre_hook(before_update)
@@ -461,7 +481,8 @@ def two_views(path):
         one=one, two=two, steps=True, tensors=len(mean), weights=len(weights),
         same=same(*zip(*weights, strict=True)), end=same(one.end, two.end),
         mean=same(one.averaged, mean), summed=same(one.averaged, double) if one.averaged else 0,
-        alone=same(one.averaged, own), epochs=one.epochs[:2], shared=set(one.epochs[0]) & set(two.epochs[0]),
+        alone=same(one.averaged, own), part=one.part, alone_at_barrier=one.barred or two.barred,
+        epochs=one.epochs[:2], shared=set(one.epochs[0]) & set(two.epochs[0]),
     )  # fmt: skip
 
 
@@ -503,10 +524,16 @@ rules(
         slip(lambda seen: seen.epochs[0] == seen.epochs[-1],
              "bug left: both epochs have the same order, so the sampler never reshuffles",
              {"sampler.set_epoch(epoch)": "pass"}),
-        slip(lambda seen: seen.summed == seen.tensors,
+        slip(lambda seen: seen.summed == seen.tensors and abs(seen.part - 0.5) > 0.01,
              "bug left: the gradients are summed over the ranks, not averaged",
              {"parameter.grad /= world_size": "pass"},
              {"parameter.grad /= world_size": "parameter.grad = parameter.grad / 1"}),
+        slip(lambda seen: seen.mean == seen.tensors and abs(seen.part - 0.5) < 0.01,
+             "the gradients are divided by the world size twice, in the loss and in average()",
+             {"loss.backward()": "(loss / world_size).backward()"}),
+        slip(lambda seen: abs(seen.part - 1) > 0.01 and seen.summed < seen.tensors,
+             "the loss is changed before backward(): leave it as it is, average() does the rest",
+             {"loss.backward()": "(3 * loss).backward()"}),
         slip(lambda seen: seen.alone == seen.tensors,
              "each rank updates with its own gradient: nothing is averaged over the ranks",
              {"            average(model, world_size)\n": ""}),
@@ -523,6 +550,9 @@ rules(
              "the ranks start equal and end with different weights: some step did not average its gradients",
              {"            average(model, world_size)\n":
               "            if epoch == 0:\n                average(model, world_size)\n"}),
+        slip(lambda seen: seen.alone_at_barrier,
+             "one rank waits at a barrier that the other never reaches: every rank has to call it",
+             {SAVE: SAVE + "        dist.barrier()\n", "\n    dist.barrier()\n": "\n"}),
         slip(lambda seen: set(seen.one.saved) & set(seen.two.saved), ONE_FILE,
              {"    if rank == 0:\n": "    if True:\n"}),
         slip(lambda seen: seen.one.saved and seen.two.saved,

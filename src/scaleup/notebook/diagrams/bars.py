@@ -34,6 +34,7 @@ def bars(
     )
     scale = room / max([*sums.values(), limit or 0])
     top = picture.height + (18 if limit else 0)
+    ends: dict[str, tuple[float, float]] = {}  # where each sum is written, above the line of the limit
     y = top
     for name, parts in rows.items():
         lines = wrapped(name, left - 8)
@@ -45,7 +46,7 @@ def bars(
             if amount * scale >= 1:
                 picture.box(x, y, amount * scale, 24, kind, words if amount * scale > wide(words) + 6 else "")
             x += amount * scale
-        picture.text(x + 6, y + 17, f"{sums[name]:,.{digits}f} {unit}", style="bold")
+        ends[name] = x + 6, y + 17
         y += 34
     picture.height = y - 4
     if limit:
@@ -55,6 +56,8 @@ def bars(
         anchor = "end" if x + wide(words) / 2 > picture.width else "middle"
         picture.text(min(x, picture.width) if anchor == "end" else x, top - 8, words, anchor=anchor)
         picture.says.append(f"The limit is {words}.")
+    for name, place in ends.items():
+        picture.text(*place, f"{sums[name]:,.{digits}f} {unit}", style="bold")
     sign = "≈ " if measured else ""
     for name, parts in rows.items():
         shares = ", ".join(

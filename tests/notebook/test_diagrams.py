@@ -22,6 +22,8 @@ BOXES = {
 }
 ARROWS = [Arrow("srun", "a", "one"), Arrow("a", "b", both=True)]
 MEMORY = {LONG: {"parameters": 16, "gradients": 0.1}, "b": {"parameters": 90}}
+BUDGET = {"6 by 10, " + LONG: (6, 10), "30 by 2": (30, 2)}
+TAKEN = {LONG: 30, "little": 1}
 LANES = {"rank 0": [Span(0, 40), Span(30, 60, "idle", "waits")]}
 GALLERY = {
     "exchange": lambda: diagrams.on_ranks("A mean", HELD, after=MEAN, step="all_reduce"),
@@ -29,6 +31,9 @@ GALLERY = {
     "columns": lambda: diagrams.cut("By columns", (512, 1408), 4, by="columns"),
     "rows": lambda: diagrams.cut("By rows", (1408, 512), 2, by="rows", says="Their sum is the product."),
     "bars": lambda: diagrams.bars("Memory " * 12, MEMORY, unit="GB", limit=64),
+    "areas": lambda: diagrams.areas("One area", BUDGET, across="tokens", up="parameters", area="FLOPs"),
+    "shrinking": lambda: diagrams.shrinking("Less", ("an hour", 60), TAKEN, "useful", unit="minutes"),
+    "headings": lambda: diagrams.lanes("Two worlds", {"one": [], **LANES}, unit="days"),
     "lanes": lambda: diagrams.lanes("Time", LANES, unit="ms", marks={"end": 60}, measured=True),
     "ring": lambda: diagrams.ring("A ring", [[["1"], ["2"]], [["3"], ["3"]]], [[0, 0]], ["start", "after"]),
     "dealt": lambda: diagrams.dealt("Dealt", {LONG: [[0, 2, 4], [1, 3, 0]]}, per_step=2),
@@ -119,6 +124,38 @@ def test_lanes_are_to_scale_and_what_overlaps_lies_beneath():
         w1 == w2 and w3 == pytest.approx(0.4 * w1, rel=1e-3) and x3 - x1 == pytest.approx(1.6 * w1, rel=1e-3)
     )
     assert y2 > y1 == y3
+
+
+def test_a_lane_without_spans_is_a_heading():
+    picture = GALLERY["headings"]()
+    assert re.search(r'class="halo bold"[^>]*>one<', picture.svg()) and "one: rank 0: " in picture.alt
+
+
+def test_areas_are_to_one_scale_and_equal_ones_are_called_so():
+    picture = GALLERY["areas"]()
+    sizes = re.findall(r'width="([\d.]+)" height="([\d.]+)"[^>]*class="compute"', picture.svg())
+    (w1, h1), (w2, h2) = (tuple(map(float, size)) for size in sizes)
+    assert w2 == pytest.approx(5 * w1, rel=1e-3) and h1 == pytest.approx(5 * h2, rel=1e-3)
+    other = diagrams.areas("Two", {"a": (1, 1), "b": (1, 2)}, across="x", up="y", area="xy")
+    assert "All areas are equal." in picture.alt and "equal" not in other.alt
+
+
+def test_what_is_taken_lies_where_the_rest_ends():
+    picture = GALLERY["shrinking"]()
+    boxes = re.findall(
+        r'<rect x="([\d.]+)"[^>]*width="([\d.]+)"[^>]*class="(plain|idle|compute)"', picture.svg()
+    )
+    (x, whole, _), (_, rest, _), (after, taken, _), *_, (_, last, kind) = boxes
+    assert float(rest) + float(taken) == pytest.approx(float(whole), abs=0.1) and kind == "compute"
+    assert float(after) == pytest.approx(float(x) + float(rest), abs=0.1)
+    assert float(last) == pytest.approx(float(whole) * 29 / 60, rel=1e-2)
+    assert "little takes 1 minutes, 29 are left. useful: 29 minutes." in picture.alt
+
+
+def test_an_area_is_a_closed_shape_within_the_picture():
+    picture = diagrams.Drawing("A curve")
+    picture.area([(0, 80), (0, 40), (50.04, 60), (50.04, 80)], "compute")
+    assert 'd="M0,80 L0,40 L50.0,60 L50.0,80 Z"' in picture.svg() and picture.height >= 80
 
 
 def test_many_spans_that_overlap_become_thin_and_stay_apart():

@@ -3,6 +3,7 @@
 A cell ends with one of these calls, and the picture shows itself. `canvas.Drawing` is what they draw on.
 """
 
+from .areas import areas
 from .bars import bars
 from .canvas import KINDS, Drawing
 from .course_map import course
@@ -11,9 +12,10 @@ from .flow import Arrow, Box, flow
 from .lanes import Span, lanes
 from .machine_node import node
 from .rings import ring
+from .shrinking import shrinking
 from .tensors import Piece, cut, on_ranks
 
 __all__ = [
     "KINDS", "Arrow", "Box", "Drawing", "Piece", "Span",
-    "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "ring",
+    "areas", "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "ring", "shrinking",
 ]  # fmt: skip

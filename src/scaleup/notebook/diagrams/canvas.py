@@ -201,6 +201,13 @@ class Drawing:
                 (x1 + x2) / 2 + 5, (y1 + y2) / 2 - 5, words, anchor="start" if abs(ux) < 0.5 else "middle"
             )
 
+    def area(self, points: Iterable[tuple[float, float]], kind: str) -> None:
+        """A closed shape of this kind through these points, such as the area below a curve."""
+        corners = list(points)
+        flat = [round(number, 1) for corner in corners for number in corner]
+        bottom = max(y for _, y in corners)
+        self._add(drawsvg.Lines(*flat, close=True, class_=named(kind), stroke_width=1.2), bottom)
+
     def legend(self, kinds: Iterable[str] | Mapping[str, str], y: float | None = None) -> None:
         """What the fills mean, below everything or at `y`: {kind: words}, or kinds that say it themselves."""
         x, y = 0.0, self.height + 10 if y is None else y

@@ -35,7 +35,7 @@ def lanes(
 
     Spans of one lane that overlap are stacked beneath each other, thin where they are many. `tell`: say every
     span in the alternative text; else only how many there are and until when. `legend` is {kind: words} where
-    the names of the kinds do not say what the spans are.
+    the names of the kinds do not say what the spans are. A row without spans is a heading.
     """
     picture = Drawing(title, width=width, measured=measured)
     left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
@@ -50,6 +50,11 @@ def lanes(
     y = picture.height + (16 if marks else 0)
     top = y
     for name, spans in rows.items():
+        if not spans:
+            picture.text(0, y + 14, name, style="bold")
+            picture.says.append(f"{name}:")
+            y += 20
+            continue
         levels, ordered = _levels(spans)
         depth = max([*levels, 0]) + 1
         each = height if depth <= 4 else max(3, 4 * height / depth)

@@ -206,6 +206,14 @@ def test_a_legend_can_say_what_the_kinds_are_here():
         assert ">idle<" not in picture.svg()
 
 
+def test_a_ring_shows_what_is_finished_while_the_rest_is_still_sent():
+    moments = [[["1", "2"], ["3", "4"]], [["1", "6"], ["4", "4"]]]
+    early = [[0, 1], [0, 0]]  # of what is sent after each moment
+    picture = diagrams.ring("A ring", moments, early, ["a", "b"], whole=[(), [(0, 1)]])
+    kinds = re.findall(r'<rect x="[^>]*height="24"[^>]*class="([^"]+)"', picture.svg())
+    assert [kinds.count(kind) for kind in ("communication", "optimizer-state")] == [4, 1]
+
+
 def test_motion_waits_behind_play_and_respects_who_wants_none():
     bundle = GALLERY["ring"]()._repr_mimebundle_()["text/html"]
     still, moving = (base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", bundle))

@@ -65,8 +65,8 @@ def ring(
             picture.text(0, y + 16 - (len(lines) - 1) * 7 + place * 14, line)
         for rank in range(ranks):
             for chunk, words in enumerate(moment[rank]):
-                kind = "communication" if sent and sent[rank] == chunk else "plain"
-                kind = "optimizer state" if (rank, chunk) in ready and not sent else kind
+                kind = "optimizer state" if (rank, chunk) in ready else "plain"
+                kind = "communication" if sent and sent[rank] == chunk else kind
                 picture.box(middle(rank, chunk) - cell / 2, y, cell, CELL, kind, words)
         for place in range(before, len(picture.shapes)):
             picture.shapes[place] = (number + 1, picture.shapes[place][1])
@@ -87,4 +87,6 @@ def ring(
         picture.says.append(f"{notes[number]}: {held}.")
         y += CELL + GAP
     picture.height = y - GAP + 4
+    done = {"optimizer state": "finished"} if any(whole) else {}
+    picture.legend({"communication": "is sent next", **done})
     return picture

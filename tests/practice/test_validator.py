@@ -178,7 +178,7 @@ def mistakes(machine: str):
         )  # fmt: skip
     if qos:
         yield ("qos", "--qos=nonsense", QOS, f"{partition} of {name} has no QOS 'nonsense'; ")
-        yield ("qos", "", QOS, f"{partition} of {name} wants a QOS: --qos=")
+        yield ("qos", "", QOS, f"{partition} of {name} needs a QOS: --qos=")
     else:
         yield (
             "output", "--qos=nonsense", QOS,
@@ -215,7 +215,7 @@ def test_a_mistake_is_refused_with_both_voices(ask, machine, option, new, words,
     [
         ("lumi-g", "time", "--time=3-00", TIME, "standard-g takes at most 48 hours; the script asks for 72."),
         ("lumi-g", "time", "-t 2881", TIME,
-         "standard-g takes at most 48 hours; the script asks for 48.0167."),
+         "standard-g takes at most 48 hours; the script asks for 48 hours and 1 minute."),
         ("lumi-g", "time", "--time=0", TIME,
          "standard-g takes at most 48 hours; the script asks for no limit."),
         ("lumi-g", "time", "--time=soon", "Invalid --time",
@@ -241,7 +241,7 @@ def test_a_mistake_is_refused_with_both_voices(ask, machine, option, new, words,
         ("lumi-g", "time", "-t 3:00:00 -p dev-g", TIME,
          "dev-g takes at most 2 hours; the script asks for 3."),
         ("lumi-g", "open-mode", "--constraint=cache", "Invalid feature",
-         "What LUMI-G takes for --constraint is not in the data; remove it to check the rest."),
+         "The data do not say what LUMI-G takes for --constraint; remove it to check the rest."),
         ("leonardo-booster", "partition", "-p boost_usr_prod -q boost_qos_dbg", TIME,
          "boost_usr_prod with --qos=boost_qos_dbg takes at most 0.5 hours; the script asks for 1."),
         ("leonardo-booster", "partition", "-p boost_usr_prod -q boost_qos_debug", QOS,
@@ -288,7 +288,7 @@ def test_an_option_below_the_first_command_is_pointed_out(ask):
     verdict = ask("lumi-g", text)
     assert not verdict.accepted
     assert verdict.advice.endswith(
-        f" Line {number} stands below the first command, where Slurm reads no #SBATCH."
+        f" Line {number} is below the first command, and there Slurm ignores #SBATCH."
     )
 
 
@@ -331,15 +331,15 @@ def test_a_pattern_that_lua_cannot_say_is_no_silent_mistake():
     ("machine", "changes", "remark"),
     [
         ("lumi-g", {"gpus-per-node": "--gpus-per-node=2"},
-         "The job gets whole nodes and pays for 8 devices of each; the script asks for 2."),
+         "The job gets whole nodes and pays for all 8 devices of each, but the script asks for 2."),
         ("jupiter-booster", {"gres": ""},
-         "The job gets whole nodes and pays for 4 devices of each; the script asks for 0."),
+         "The job gets whole nodes and pays for all 4 devices of each, but the script asks for none."),
         ("leonardo-booster", {"gres": "--gres=gpu:3"},
-         "The job gets whole nodes and pays for 4 devices of each; the script asks for 3."),
+         "The job gets whole nodes and pays for all 4 devices of each, but the script asks for 3."),
         ("vega-gpu", {"gres": "--gres=gpu:1"},
-         "The job gets whole nodes and pays for 4 devices of each; the script asks for 1."),
+         "The job gets whole nodes and pays for all 4 devices of each, but the script asks for 1."),
         ("mn5-acc", {"exclusive": "", "gres": "--gres=gpu:1"},
-         "The job gets whole nodes and pays for 4 devices of each; the script asks for 1."),
+         "The job gets whole nodes and pays for all 4 devices of each, but the script asks for 1."),
         ("mn5-acc", {"exclusive": "", "gres": "--gres=gpu:1", "nodes": "--nodes=1",
                      "cpus-per-task": "--cpus-per-task=20"}, ""),
         ("karolina-gpu", {"gpus-per-node": "--gpus-per-node=1", "cpus-per-task": "-c 16"}, ""),
@@ -348,7 +348,7 @@ def test_a_pattern_that_lua_cannot_say_is_no_silent_mistake():
          "The share of 1 device of Discoverer+ is 26 CPUs (threads); the script asks for 28, and the larger "
          "share is charged."),
         ("lumi-g", {"ntasks-per-node": "--ntasks-per-node=16", "cpus-per-task": "--cpus-per-task=3"},
-         "16 tasks on a node share 8 devices; start one for each."),
+         "16 tasks on a node share 8 devices; start one task per device."),
         ("deucalion-gpu", {"gpus-per-node": "--gpus-per-node=1", "cpus-per-task": "--cpus-per-task=33"},
          "The share of 1 device of Deucalion GPU is 32 cores; the script asks for 33, "
          "and the larger share is charged."),

@@ -131,7 +131,7 @@ def pytorch(answer: dict, constraints: Path) -> Finding:
 def accelerators(answer: dict, device_files: list[str]) -> Finding:
     """Which devices PyTorch can use. None is fine: every lesson runs on the CPU."""
     if "kind" not in answer:
-        todo = "The course runs on the CPU; on a cluster, try on a compute node"
+        todo = "The course runs on the CPU; on a cluster, try again on a compute node"
         return Finding("Accelerator", "look", f"unknown, PyTorch stopped: {answer['error']}", todo)
     if answer["devices"]:
         groups = Counter((name, round(memory / GB)) for name, memory in answer["devices"])
@@ -140,7 +140,10 @@ def accelerators(answer: dict, device_files: list[str]) -> Finding:
     if device_files:
         detail = f"{device_files[0]} exists, but this PyTorch cannot use it"
         return Finding(
-            "Accelerator", "look", detail, "The course runs on the CPU; to use it, install its build"
+            "Accelerator",
+            "look",
+            detail,
+            "The course runs on the CPU; to use the device, install PyTorch's build for it",
         )
     return Finding("Accelerator", "ok", "none: the course runs on the CPU")
 
@@ -158,11 +161,11 @@ def two_ranks(python: str = sys.executable, seconds: float = 60) -> Finding:
         return Finding("Two ranks", "ok", f"all-reduce over gloo, sum checked, {elapsed:.1f} s")
     failed = [rank for rank in ended if rank.status]
     if failed:
-        todo = "Put PyTorch right first, then run 'scaleup doctor' again"
+        todo = "Repair PyTorch first (see its line), then run 'scaleup doctor' again"
         return Finding("Two ranks", "missing", f"a rank failed: {torch_probe.reason(failed[0])}", todo)
     if None in [rank.status for rank in ended]:
         todo = (
-            "Look for a firewall or VPN that blocks 127.0.0.1. If the host name does not resolve, set "
+            "See whether a firewall or VPN blocks 127.0.0.1. If the host name does not resolve, set "
             "GLOO_SOCKET_IFNAME=lo (macOS: lo0). On a login node, try inside a job"
         )
         return Finding("Two ranks", "missing", f"no sum within {seconds:g} s", todo)
@@ -189,7 +192,7 @@ def kernel() -> Finding:
     here = os.sep not in program or Path(program).parent.resolve() == Path(sys.executable).parent.resolve()
     if here:
         return Finding("Kernel", "ok", "python3 is this interpreter")
-    todo = f"Remove or rename {spec.resource_dir}"
+    todo = f"Remove or rename the folder {spec.resource_dir}"
     return Finding("Kernel", "missing", f"python3 is another interpreter: {program}", todo)
 
 
@@ -198,7 +201,9 @@ def cores() -> Finding:
     detail = f"{usable} usable" if usable == present else f"{usable} usable of {present}"
     if usable >= 2:
         return Finding("Cores", "ok", detail)
-    return Finding("Cores", "look", detail, "Everything runs, but ranks take turns; ask for 2 cores or more")
+    return Finding(
+        "Cores", "look", detail, "Everything runs, but the ranks take turns; ask for 2 cores or more"
+    )
 
 
 def memory() -> Finding:
@@ -207,7 +212,7 @@ def memory() -> Finding:
     if size < 2 * GB:
         return Finding("Memory", "missing", detail, "Lessons need up to 2 GB: use a larger machine or job")
     if size < 4 * GB:
-        return Finding("Memory", "look", detail, "Enough for the lessons if little else runs")
+        return Finding("Memory", "look", detail, "This is enough if little else runs; close other programs")
     return Finding("Memory", "ok", detail)
 
 
@@ -220,9 +225,9 @@ def disk() -> Finding:
         return Finding("Disk", "missing", f"{folder} cannot be written to", todo)
     detail = f"{free / GB:.0f} GB free" if free >= 10 * GB else f"{free / GB:.1f} GB free"
     if free < 0.5 * GB:
-        return Finding("Disk", "missing", detail, f"Free 2 GB where the course lives: {folder}")
+        return Finding("Disk", "missing", detail, f"Free 2 GB where the course is: {folder}")
     if free < 2 * GB:
-        return Finding("Disk", "look", detail, f"Checkpoints need up to 2 GB in {folder}")
+        return Finding("Disk", "look", detail, f"Lessons write up to 2 GB of checkpoints to {folder}")
     return Finding("Disk", "ok", detail)
 
 
@@ -244,7 +249,7 @@ def corpus() -> Finding:
     if ready:
         return Finding("Corpus", "ok", ", ".join(ready))
     return Finding(
-        "Corpus", "look", "not prepared yet", "Run: scaleup prepare (the first lesson does it too)"
+        "Corpus", "look", "not prepared yet", "Run: scaleup prepare (the first lesson does the same)"
     )
 
 
@@ -253,8 +258,10 @@ def slurm() -> Finding:
         if slurm_files.find():
             return Finding("Slurm", "ok", "unpacked; start it with: scaleup practice up")
         if shutil.which("apt-get"):
-            return Finding("Slurm", "look", "not here", "For part 4, 'scaleup practice up' unpacks it")
-        todo = f"Needed for part 4 only. {slurm_files.missing_sentence()}"
+            return Finding(
+                "Slurm", "look", "not here", "For the lessons on the machine, run: scaleup practice up"
+            )
+        todo = f"Only the lessons on the machine need it. {slurm_files.missing_sentence()}"
         return Finding("Slurm", "look", "not here", todo)
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
@@ -267,14 +274,14 @@ def containers() -> Finding:
     tools = [tool for tool in ("apptainer", "singularity", "podman", "docker") if shutil.which(tool)]
     if tools:
         return Finding("Containers", "ok", ", ".join(tools))
-    return Finding("Containers", "look", "none here", "Only needed to build an image for a machine")
+    return Finding("Containers", "look", "none here", "You need one only to build an image for a machine")
 
 
 def chromium() -> Finding:
     for browser in ("chromium", "chromium-browser", "google-chrome"):
         if place := shutil.which(browser):
             return Finding("Chromium", "ok", place)
-    return Finding("Chromium", "look", "not here", "Only needed to test the site")
+    return Finding("Chromium", "look", "not here", "Only the tests of the site need it")
 
 
 # The report
@@ -313,7 +320,7 @@ def attempt(name: str, probe: Callable[[], Finding]) -> Finding:
         return Finding(name, "missing", "could not be checked", str(error).rstrip("."))
     except Exception as error:
         detail = f"could not be checked: {type(error).__name__}: {error}"
-        return Finding(name, "look", detail, "Look into this by hand and tell the course's maintainers")
+        return Finding(name, "look", detail, "Please look yourself, and tell the maintainers of the course")
 
 
 def as_line(finding: Finding, colour: bool = False) -> str:
@@ -331,7 +338,7 @@ def summary(report: list[Finding]) -> str:
     look = sum(finding.status == "look" for finding in report)
     if missing:
         return f"Missing: {', '.join(missing)}. Do what these lines say, then run 'scaleup doctor' again."
-    return f"Ready: nothing is missing, {look} to look at when you need them." if look else "Ready."
+    return f"Ready: nothing is missing. Lines to look at when you need them: {look}." if look else "Ready."
 
 
 def main(as_json: bool = False) -> int:

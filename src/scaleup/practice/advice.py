@@ -17,6 +17,14 @@ def likely(given: str, known: list[str]) -> str:
     return f"did you mean {near}?" if near else f"known: {', '.join(known)}."
 
 
+def clock(hours: float) -> str:
+    """'48', '0.5', and '48 hours and 1 minute' where a decimal number would not say it."""
+    whole, minutes = divmod(round(hours * 60), 60)
+    if minutes % 15 == 0:
+        return f"{whole + minutes / 60:g}"
+    return " and ".join(count(*part) for part in ((whole, "hour"), (minutes, "minute")) if part[0])
+
+
 class Adviser:
     """Compares what a script asks for with what the machine has, led by what the scheduler said."""
 
@@ -84,13 +92,13 @@ class Adviser:
         given = [name for name in names if name in self.asked.options]
         if not given:
             return None
-        return f"What {self.name} takes for --{given[0]} is not in the data; remove it to check the rest."
+        return f"The data do not say what {self.name} takes for --{given[0]}; remove it to check the rest."
 
     def _time(self) -> str | None:
         if not self.queue or not self.queue["hours"] or not self.asked.hours:
             return None
         longest = count(self.queue["hours"], "hour")
-        asked = "no limit" if math.isinf(self.asked.hours) else f"{self.asked.hours:g}"
+        asked = "no limit" if math.isinf(self.asked.hours) else clock(self.asked.hours)
         return f"{self._where()} takes at most {longest}; the script asks for {asked}."
 
     def _account(self) -> str | None:
@@ -119,7 +127,7 @@ class Adviser:
         if not named:
             return f"{partition} of {self.name} takes no --qos; remove --qos={given}."
         if not given:
-            return f"{partition} of {self.name} wants a QOS: --qos={' or '.join(named)}."
+            return f"{partition} of {self.name} needs a QOS: --qos={' or '.join(named)}."
         return f"{partition} of {self.name} has no QOS '{given}'; {likely(given, named)}"
 
     def _nodes(self) -> str | None:
@@ -155,7 +163,7 @@ class Adviser:
     def _late(self) -> str:
         if not self.asked.late:
             return ""
-        return f" Line {self.asked.late[0]} stands below the first command, where Slurm reads no #SBATCH."
+        return f" Line {self.asked.late[0]} is below the first command, and there Slurm ignores #SBATCH."
 
     def remarks(self) -> str:
         """What an accepted script wastes; '' if we see nothing."""
@@ -166,13 +174,16 @@ class Adviser:
         there, asked = self.machine["devices_per_node"].value, self.asked.devices
         if asked is None or asked >= there or not self._whole_nodes():
             return None
-        return f"The job gets whole nodes and pays for {there} devices of each; the script asks for {asked}."
+        return (
+            f"The job gets whole nodes and pays for all {there} devices of each, "
+            f"but the script asks for {asked or 'none'}."
+        )
 
     def _crowded_devices(self) -> str | None:
         tasks, devices = self.asked.tasks, self.asked.devices
         if not devices or not tasks or tasks <= devices:
             return None
-        return f"{tasks} tasks on a node share {count(devices, 'device')}; start one for each."
+        return f"{tasks} tasks on a node share {count(devices, 'device')}; start one task per device."
 
     def _dear_cores(self) -> str | None:
         machine, asked = self.machine, self.asked

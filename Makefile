@@ -54,6 +54,7 @@ bench: $(DEV_READY) ## measure against transformers and a bare loop, and update 
 outputs: $(DEV_READY) ## run every notebook anew, derive the exercises and the pages made from data
 	$(BIN)/python -m tools.run_notebooks
 	$(BIN)/python -m tools.machine_pages
+	$(BIN)/python -m tools.picture_gallery
 	$(BIN)/python -m scaleup.plan.evidence.validate
 
 clean: ## remove what was generated; your answers and progress stay

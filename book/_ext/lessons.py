@@ -1,7 +1,8 @@
 """The directive `{lessons}`: a card for every lesson, made from what the notebook says about itself.
 
-The order and the parts come from the book's table of contents; title, summary, minutes, level, needs and the
-number of processes come from `metadata.scaleup` of each notebook.
+`{lessons} total` says how many there are and how long they take. The order and the parts come from the book's
+table of contents; title, summary, minutes, level, needs and the number of processes come from
+`metadata.scaleup` of each notebook.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def card(lesson: Lesson, titles: dict[str, str]) -> str:
     about = lesson.about
     several = "1 process" if about["processes"] == "1" else f"{about['processes']} processes"
     facts = f"{about['minutes']} min · {about['level']} · {several}"
-    needs = ", ".join(titles.get(need, need) for need in about["needs"]) or "nothing before it"
+    needs = ", ".join(titles.get(need, need) for need in about["needs"]) or "nothing"
     return f"""
 :::{{grid-item-card}} {about["title"]}
 :link: /notebooks/{lesson.id}
@@ -74,8 +75,16 @@ Needs: {needs}
 """
 
 
+def total(lessons: list[Lesson]) -> str:
+    """How long the course takes, as MyST text. Exercises take about as long as their lesson."""
+    hours = sum(lesson.about["minutes"] for lesson in lessons) / 60
+    return f"**{len(lessons)} lessons, {hours:.0f} hours**, and about as long again for their exercises."
+
+
 class Lessons(SphinxDirective):
-    """`{lessons}`: cards of all lessons, a grid for each part."""
+    """`{lessons}`: cards of all lessons, a grid for each part. `{lessons} total`: how long they take."""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         top = Path(self.env.srcdir)
@@ -83,12 +92,15 @@ class Lessons(SphinxDirective):
         lessons = read_lessons(top, toc_file)
         titles = {lesson.id: lesson.about["title"] for lesson in lessons}
         self.env.note_dependency(str(toc_file))
+        for lesson in lessons:
+            self.env.note_dependency(str(top / "notebooks" / f"{lesson.id}.ipynb"))
+        if self.arguments:
+            return self.parse_text_to_nodes(total(lessons))
         text = ""
         for part in dict.fromkeys(lesson.part for lesson in lessons):
             text += f"\n:::{{rubric}} {part}\n:heading-level: 3\n:::\n\n::::{{grid}} 1 1 2 2\n:gutter: 3\n"
             for lesson in lessons:
                 if lesson.part == part:
-                    self.env.note_dependency(str(top / "notebooks" / f"{lesson.id}.ipynb"))
                     text += card(lesson, titles)
             text += "\n::::\n"
         return self.parse_text_to_nodes(text)

@@ -76,6 +76,12 @@ def test_what_was_not_measured_here_is_told_exactly(kind):
     assert said == f"parameters: you predicted 1,000, {kind} 1,250, predicted / {kind} 0.800"
 
 
+def test_a_count_has_no_decimals():
+    predict("ranks", 4, "ranks")
+    said = repr(compare("ranks", 8, "counted"))
+    assert said == "ranks: you predicted 4 ranks, counted 8 ranks, predicted / counted 0.500"
+
+
 def test_a_kind_of_number_that_nobody_knows_is_refused():
     with pytest.raises(CourseError, match="measured, counted, derived, recorded, published or fitted, not"):
         compare("parameters", 1250, "guessed")

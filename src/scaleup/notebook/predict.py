@@ -89,5 +89,7 @@ def _exactly(value: float) -> str:
 
 def _rounded(value: float) -> str:
     """Three significant digits and never an exponent, which would be compared from run to run."""
+    if type(value) is int and abs(value) < 1000:
+        return f"{value}"
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
     return f"{round(value, digits):,.{max(digits, 0)}f}"

@@ -228,7 +228,7 @@ def test_lumi_s_devices_lie_beside_the_cores_of_the_published_masks():
 
 def test_cores_without_published_masks_are_called_an_even_share():
     picture = diagrams.node("leonardo-booster")
-    assert "even share of the cores" in picture.alt and ">even share<" in picture.svg()
+    assert "even share of the cores" in picture.alt and ">an even<" in picture.svg()
 
 
 def test_the_map_marks_where_one_is():

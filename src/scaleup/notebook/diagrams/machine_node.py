@@ -30,7 +30,7 @@ def node(name: str, title: str = "") -> Drawing:
 
     memory = _value(facts, "memory_gb")
     picture.text(8, top + 40, "devices")
-    for number, words in enumerate(["their cores"] if masks else ["even share", "of cores"]):
+    for number, words in enumerate(["their cores"] if masks else ["an even", "share"]):
         picture.text(8, top + (130 if masks else 122) + number * 15, words)
     for device in range(count):
         x, to = x_of(device) + column / 2, x_of(order.index(device)) + column / 2

@@ -214,6 +214,12 @@ def test_a_ring_shows_what_is_finished_while_the_rest_is_still_sent():
     assert [kinds.count(kind) for kind in ("communication", "optimizer-state")] == [4, 1]
 
 
+def test_lanes_say_long_and_short_times_without_an_exponent():
+    spans = [Span(0, 0.00002, words="short"), Span(0.00002, 1234.5, words="long")]
+    told = diagrams.lanes("Time", {"rank 0": spans}, unit="ms", measured=True).alt
+    assert "short from ≈ 0 to ≈ 0.00002, long from ≈ 0.00002 to ≈ 1230 ms" in told
+
+
 def test_motion_waits_behind_play_and_respects_who_wants_none():
     bundle = GALLERY["ring"]()._repr_mimebundle_()["text/html"]
     still, moving = (base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", bundle))

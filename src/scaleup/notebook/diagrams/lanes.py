@@ -69,20 +69,20 @@ def lanes(
         y += max(depth * (each + gap), height) + 6
         if tell:
             told = [
-                f"{span.words or (legend or {}).get(span.kind, span.kind)} from {sign}{span.start:.3g} "
-                f"to {sign}{span.end:.3g}"
+                f"{span.words or (legend or {}).get(span.kind, span.kind)} from {sign}{_short(span.start)} "
+                f"to {sign}{_short(span.end)}"
                 for span in spans
             ]
             picture.says.append(f"{name}: {', '.join(told)} {unit}.")
         else:
             last = max(s.end for s in spans)
-            picture.says.append(f"{name}: {len(spans)} spans until {sign}{last:.3g} {unit}.")
+            picture.says.append(f"{name}: {len(spans)} spans until {sign}{_short(last)} {unit}.")
     for number, (name, moment) in enumerate((marks or {}).items()):
         x = x_of(moment)
         picture.line(x, top - 4, x, y - 4, dashed=True)
         anchor = "end" if x + wide(name) / 2 > width else "middle"
         picture.text(x, top - 7 - 13 * (number % 1), name, anchor=anchor)
-        picture.says.append(f"{name} at {sign}{moment:.3g} {unit}.")
+        picture.says.append(f"{name} at {sign}{_short(moment)} {unit}.")
     step = _tick((end - begin) / 5)
     picture.line(left, y, width - 6, y, width=1)
     tick = begin
@@ -109,6 +109,11 @@ def _levels(spans: Sequence[Span]) -> tuple[list[int], list[Span]]:
         free[level:level + 1] = [span.end]  # fmt: skip
         levels.append(level)
     return levels, ordered
+
+
+def _short(value: float) -> str:
+    """Three significant digits and never an exponent, which nbval would compare."""
+    return f"{float(f'{value:.3g}'):.9f}".rstrip("0").rstrip(".")
 
 
 def _tick(about: float) -> float:

@@ -9,7 +9,8 @@ TORCH_SOURCE := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu,)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 LAB_READY := .venv/.lab-ready
 DEV_READY := .venv/.dev-ready
-BOTH_CORES := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# Three workers for two cores: much of the time a test waits for ranks, the scheduler or a browser.
+WORKERS := --numprocesses 3 --dist loadscope --no-loadscope-reorder
 NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
 NOTEBOOKS := notebooks exercises/solutions
 
@@ -38,7 +39,7 @@ check: $(DEV_READY) lint ## while working: every test that starts no process, on
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not processes" --numprocesses 2 $(PYTEST_ARGS)
 
 test: check ## run every test, and compare every notebook's outputs with nbval
-	$(BIN)/python -m pytest -m processes $(BOTH_CORES) $(NBVAL) $(PYTEST_ARGS) tests $(NOTEBOOKS) $$($(BIN)/python -m tools.without_slurm)
+	$(BIN)/python -m pytest -m processes $(WORKERS) $(NBVAL) $(PYTEST_ARGS) tests $(NOTEBOOKS) $$($(BIN)/python -m tools.without_slurm)
 	@$(BIN)/python -m tools.run_notebooks --share
 
 lint: $(DEV_READY) ## look over the code's style

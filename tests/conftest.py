@@ -26,6 +26,8 @@ def pytest_configure():
     """A shell lets what it starts in the background ignore interrupts; tests send some, also to children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ["SCALEUP_PRACTICE"] = f"practice-{worker}"  # each worker has a supercomputer of its own
 
 
 def until(true: Callable[[], object], seconds: float = 60) -> bool:
@@ -73,32 +75,34 @@ def no_processes() -> Iterator[list[str]]:
         _refused.pop()
 
 
-# On both cores: what shares something stays together on one of them.
+# What shares something stays together in one worker, and what takes long begins first.
 
-CLUSTER = "the practice cluster"  # it takes longest, and so begins first
+
+FIRST = ("data-parallel", "software", "test_practice", "first-job", "multi-node", "lab", "site")
 
 
 def group(test: str) -> str:
     """Tests of one group run one after another in one worker, in their order.
 
-    A lesson and its exercise may write the same run. The cluster of this checkout serves all of part 4; the
-    tests of the practice cluster start their own, but two at once are slow.
+    A lesson and its exercise may write the same run.
     """
     file = test.partition("::")[0]
     if file.startswith(("tests/site/", "tests/lab/")):
         return file.rpartition("/")[0]  # the built book, or JupyterLab
     lesson = re.search(r"\b\d-[a-z-]+/[a-z-]+", test if "test_exercises" in file else file)
-    on_cluster = file.endswith(("test_practice.py", "test_jobs.py"))
-    if on_cluster or (lesson and lesson[0].startswith("4-on-the-machine/")):
-        return CLUSTER
     return lesson[0] if lesson else file
+
+
+def turn(test: str) -> int:
+    """What takes long begins first, so that no worker is left with it in the end."""
+    return next((place for place, name in enumerate(FIRST) if name in group(test)), len(FIRST))
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if type(item).__name__ == "IPyNbCell":
             item.add_marker(pytest.mark.processes)
-    items.sort(key=lambda item: group(item.nodeid) != CLUSTER)
+    items.sort(key=lambda item: turn(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from scaleup import exercises
+from scaleup import exercises, practice
 from scaleup.cli import main
 from scaleup.computer import slurm
 from scaleup.errors import CourseError
@@ -793,8 +794,22 @@ def wrong_answers():
             os.environ["SCALEUP_HOME"] = before
 
 
+@pytest.fixture(scope="module")
+def machine() -> Iterator[None]:
+    """The practice supercomputer, up for all of them: else each check starts and stops it."""
+    was_up = practice.is_up()
+    practice.up()
+    yield
+    if not was_up:
+        practice.down()
+
+
 @pytest.mark.parametrize(("lesson", "task", "wrong"), wrong_answers())
-def test_every_known_wrong_answer_gets_exactly_its_message(real, lesson, task, wrong, tmp_path, monkeypatch):
+def test_every_known_wrong_answer_gets_exactly_its_message(
+    real, lesson, task, wrong, tmp_path, monkeypatch, request
+):
+    if lesson.startswith("4-on-the-machine/") and task.file:
+        request.getfixturevalue("machine")
     answer = wrong.answer
     if isinstance(answer, exercises.Edited):
         answer = exercises.write_edited(lesson, answer, tmp_path / "answer")

@@ -200,7 +200,9 @@ def main() -> None:
     import torch.distributed
 
     from .. import model  # noqa: F401
+    from ..text import windows  # noqa: F401
 
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer imports much, for seconds
     torch.set_num_threads(1)
     os.write(1, b"ready\n")
     while select.select([sys.stdin], [], [], IDLE)[0] and (line := sys.stdin.buffer.raw.readline()):

@@ -33,7 +33,7 @@ def both_plans(answer):
     if "dp" in answer:
         raise NotYet("leave dp out: it is what the other ways leave of the 32 devices")
     if unknown := sorted(set(map(str, answer)) - set(LAYOUT.split(", "))):
-        raise NotYet(f"{', '.join(unknown)} is no part of a layout here. It knows {LAYOUT}")
+        raise NotYet(f"{', '.join(unknown)} is not part of a layout here. It knows {LAYOUT}")
     return SimpleNamespace(given=answer, mine=planned(**answer), best=planned())
 
 
@@ -79,7 +79,7 @@ rules(
           says({"tp": 3, "zero": 1}, "32 devices do not split into tp x pp x cp = 3."),
           says({"dp": 32, "zero": 1}, "leave dp out: it is what the other ways leave of the 32 devices"),
           says({"tensor_parallel": 4},
-               f"tensor_parallel is no part of a layout here. It knows {LAYOUT}")])  # fmt: skip
+               f"tensor_parallel is not part of a layout here. It knows {LAYOUT}")])  # fmt: skip
 
 TOKENS = 32 * 32768  # of a step, in both rows
 NEIGHBOUR, MEASURED = TOKENS / (8 * 2453), SECONDS["llm_foundry-092"]  # of a step
@@ -124,8 +124,8 @@ values(
      RIGHT / 2: "these are half of the tokens: a step has 32 sequences of 32,768 tokens",
      RIGHT / 3: "this counts the forward pass only. The backward pass costs twice as much again",
      RIGHT * 4 / 3: "MFU does not count recompute, and the neighbour recomputes too: leave the 4/3 out",
-     step(12, 8): "MFU does not count recompute: a parameter takes 6 FLOPs a token, not 8",
-     step(12, 2): "2 FLOPs a parameter are the forward pass, and 12 for attention are both: take 6",
+     step(12, 8): "MFU does not count recompute: a parameter takes 6 FLOPs per token, not 8",
+     step(12, 2): "2 FLOPs per parameter are the forward pass, and 12 for attention are both: take 6",
      step(6): "half of the attention is missing: 12 x layers x width x sequence counts all of it",
      step(24): "attention is counted twice: 12 x layers x width x sequence counts all of it",
      RIGHT * 1000: "give seconds, not milliseconds",
@@ -137,7 +137,7 @@ values(
 
 FEWER, MORE = SECONDS["mtnlg-001"], SECONDS["mtnlg-003"]
 ROWS = [(FEWER, 240, 160, 35), (2 * FEWER, 240, 160, 35), (10.0, 8, 4, 35), (10.0, 8, 4, 1)]
-IGNORED = ["for 160 micro-batches on 35 stages it gives {:.4g}, which is no time of 194 slots",
+IGNORED = ["for 160 micro-batches on 35 stages it gives {:.4g}, which is not the time of 194 slots",
            "twice the seconds must give twice the step: use the argument `seconds`",
            "with other micro-batches it does not follow: use the arguments `before` and `after`",
            "with one stage half the micro-batches take half the time: use the argument "
@@ -182,14 +182,14 @@ formula(
           says(STEP + "seconds * (after + 34) / (before + 34)", IGNORED[3])])  # fmt: skip
 
 COUNTED = 6 * 530e9 * 1920 * 2048 / (60.1 * 2240) / 1e12
-UNIT = "the digits are right, the unit is not: give TFLOP/s, 1e12 FLOPs a second"
+UNIT = "the digits are right, the unit is not: give TFLOP/s, 1e12 FLOPs per second"
 COUNTS = {
-    126: "this is the printed number, or 8 FLOPs a parameter. A forward and a backward pass are 6",
+    126: "this is the printed number, or 8 FLOPs per parameter. A forward and a backward pass are 6",
     COUNTED * 2240: "this is the speed of all devices together: divide by their number",
-    COUNTED / 3: "this counts the forward pass only: 2 of the 6 FLOPs a parameter",
+    COUNTED / 3: "this counts the forward pass only: 2 of the 6 FLOPs per parameter",
     COUNTED * 2 / 3: "this is two thirds: the backward pass alone, or 3,360 devices where this run has 2,240",
-    COUNTED * 2: "6 FLOPs a parameter hold both passes: 2 forward and 4 backward",
-    126 * 4 / 3: "126 is the larger of the two: count 6 FLOPs a parameter and token",
+    COUNTED * 2: "6 FLOPs per parameter hold both passes: 2 forward and 4 backward",
+    126 * 4 / 3: "126 is the larger of the two: count 6 FLOPs per parameter and token",
     COUNTED / 2048: "these are sequences: a step has 1,920 x 2,048 tokens",
     COUNTED * 60.1: "these are the FLOPs of a step, not of a second: divide by 60.1",
 } | dict.fromkeys((COUNTED * 1e12, COUNTED * 1e3, COUNTED / 1e3), UNIT)
@@ -209,7 +209,7 @@ def count_and_cause(answer):
 
 
 rules(
-    "four-thirds",
+    "too-large",
     count_and_cause,
     [
         *(slip(lambda seen, value=value: close(seen.counted, value, 0.02), sentence, (value, "recompute"))
@@ -218,7 +218,7 @@ rules(
              "this is 126 x 3/4, the answer put in: count it from the tokens, seconds and devices",
              (94.5, "recompute")),
         slip(lambda seen: not -0.015 <= seen.counted / COUNTED - 1 <= 0.02,  # attention, too, adds 1.7 %
-             "{counted:.4g} TFLOP/s is not what 6 FLOPs a parameter and token give for this step",
+             "{counted:.4g} TFLOP/s is not what 6 FLOPs per parameter and token give for this step",
              says((80, "recompute"), counted=80)),
         *(slip(lambda seen, cause=cause: seen.cause == cause, sentence, (92.9, cause))
           for cause, sentence in CAUSES.items()),
@@ -328,7 +328,7 @@ rules(
      slip(lambda seen: not close(seen.cores, 96 * seen.nodes, 0.03),
           "{cores:,.0f} is not the likely node-hours, a fifth more, in core-hours",
           says((301.6, 20000), cores=20000))],
-    hint="Seconds = tokens x FLOPs a token / (32 devices x peak x MFU). Then nodes, then units.",
+    hint="Seconds = tokens x FLOPs per token / (32 devices x peak x MFU). Then nodes, then units.",
     done=lambda seen: f"the planner says {seen.planner:,.0f} node-hours, you ask for "
          f"{seen.cores / 80:,.0f} ({seen.cores:,.0f} core-hours). One run in ten with such a neighbour needs "
          f"about {seen.nodes / UNLUCKY:,.0f} or more, before any crash: measure first",

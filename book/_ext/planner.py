@@ -1,4 +1,4 @@
-"""The directive `{planner}`: the planner live on a page, and the same planner's answers as a plain table.
+"""The directive `{planner}`: the planner live on a page, and the same planner's answers drawn and as a table.
 
 The page runs the course's own Python, `scaleup.plan`, in Pyodide. It is loaded when a reader asks for a plan,
 from the site itself: Pyodide comes from its npm package at build time and is kept in `.scaleup/pyodide/`.
@@ -29,9 +29,11 @@ from scaleup.errors import CourseError
 from scaleup.paths import state
 from scaleup.plan import KNOWN, plan
 from scaleup.plan.accelerators import BEST_SEEN
+from scaleup.plan.drawn import drawings
 from scaleup.plan.layout import SOFTWARE
 from scaleup.plan.memory import GIB
 from scaleup.plan.question import machine_facts
+from scaleup.plan.unfold import picture
 from scaleup.words import markdown_table
 
 PYODIDE = "314.0.7"
@@ -39,6 +41,7 @@ INTEGRITY = "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q
 PARTS = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 LEFT_OUT = {"__main__.py", "panel.py", "shell.py"}  # what a page does not call; nor does it plan/evidence
 EXAMPLES = ("llama-3.2-1b", "llama-3-8b", "llama-3-70b")
+DRAWN = ("llama-3-70b", "leonardo-booster")
 ASKED = {"nodes": 16, "seq": 8192, "global_batch": 512, "tokens": 100e9}
 HEADER = ("machine", "model", "tokens/s per device", "MFU (best seen)", "GiB", "hours", "node-hours", "bill")
 NUMBERS = {  # field -> label, first value, least
@@ -159,6 +162,12 @@ def form() -> str:
 """
 
 
+def drawn() -> str:
+    """The drawings of one answer, which need no script."""
+    best = plan(*DRAWN, **ASKED).best
+    return f'<div class="scaleup-plan">{"".join(map(picture, drawings(best)))}</div>'
+
+
 def twin_rows() -> list[tuple[str, ...]]:
     """The planner's answers for common models on every machine, as text."""
     rows = []
@@ -188,13 +197,15 @@ def twin_rows() -> list[tuple[str, ...]]:
 
 
 class Planner(SphinxDirective):
-    """`{planner}`: the form of the live planner. `{planner} table`: its plain twin."""
+    """`{planner}`: the form of the live planner. `{planner} drawn`, `{planner} table`: answers without it."""
 
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         if not self.arguments:
             return [nodes.raw("", form(), format="html")]
+        if self.arguments == ["drawn"]:
+            return [nodes.raw("", drawn(), format="html")]
         return self.parse_text_to_nodes(markdown_table(HEADER, twin_rows()))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import CourseError
-from . import flops
+from . import collectives, flops, pipeline
 from .layout import Run
-from .memory import GIB, Memory, fits, fits_well, memory
+from .memory import GIB, RESERVED_BYTES, Memory, fits, fits_well, memory
 from .steptime import StepTime, step_time, tokens_per_s_per_device
 
 
@@ -134,22 +134,26 @@ def _run_lines(p: Plan) -> list[Line]:
 
 
 def _memory_lines(p: Plan) -> list[Line]:
-    w, soft, used = p.run.layout, p.run.software, p.memory
+    w, soft = p.run.layout, p.run.software
     shared = f" / {w.dp * w.cp} replicas"
-    weights = "4 bytes a parameter" + shared if w.zero == 3 else "2 bytes a parameter"
-    gradients = f"{soft.gradient_bytes} bytes a parameter{shared if w.zero >= 2 else ''}"
+    weights = "4 bytes per parameter" + shared if w.zero == 3 else "2 bytes per parameter"
+    gradients = f"{soft.gradient_bytes} bytes per parameter{shared if w.zero >= 2 else ''}"
     state = soft.optimizer_bytes - (4 if w.zero == 3 else 0)
-    optimizer = f"{state} bytes a parameter{shared if w.zero else ''}"
+    optimizer = f"{state} bytes per parameter{shared if w.zero else ''}"
     device = p.run.machine.accelerator.memory_bytes
+    hows = (
+        weights,
+        gradients,
+        optimizer,
+        "what ZeRO 3 holds whole for a moment",
+        f"kept for the backward pass, recompute {w.recompute}",
+        f"{soft.logit_bytes} bytes x tokens x vocabulary / tp",
+        "what the allocator keeps on top",
+    )
     return [
-        ("weights", _gib(used.weights), weights),
-        ("gradients", _gib(used.gradients), gradients),
-        ("optimizer", _gib(used.optimizer), optimizer),
-        ("gathered layers", _gib(used.gathered), "what ZeRO 3 holds whole for a moment"),
-        ("activations", _gib(used.activations), f"kept for the backward pass, recompute {w.recompute}"),
-        ("logits", _gib(used.logits), f"{soft.logit_bytes} bytes x tokens x vocabulary / tp"),
-        ("reserve", _gib(used.buffers), "what the allocator keeps on top"),
-        ("memory", _gib(used.total), f"of {_gib(device)}: {p.verdict}"),
+        *((part.name, _gib(part.amount), how) for part, how in zip(memory_parts(p), hows, strict=True)),
+        ("memory", _gib(p.memory.total), f"of {_gib(device)}: {p.verdict}"),
+        ("unusable", _gib(RESERVED_BYTES), "of the device's memory: no program can have it"),
     ]
 
 
@@ -216,25 +220,66 @@ def _training_lines(p: Plan) -> list[Line]:
     return lines
 
 
-def parts(p: Plan) -> dict[str, float]:
-    """Seconds of a step by what they are spent on; they add up to the step."""
-    step, layer = p.step, p.step.layer
-    layers = min(step.layers_per_stage, (step.slot - step.send) / layer.total)
-    turns = p.run.micro_batches * layers
+@dataclass(frozen=True)
+class Part:
+    """Seconds of a step in one of `LANES`, or bytes on the fullest device."""
+
+    name: str
+    amount: float
+    lane: str = ""
+
+
+COMPUTING, HIDDEN, SHOWN, WAITING = LANES = ("computing", "hidden communication", "communication", "waiting")
+
+
+def memory_parts(p: Plan) -> list[Part]:
+    """What fills the fullest device; together it is all of `p.memory`."""
+    used = p.memory
+    amounts = (used.weights, used.gradients, used.optimizer, used.gathered, used.activations, used.logits)
+    names = ("weights", "gradients", "optimizer", "gathered layers", "activations", "logits", "reserve")
+    return [Part(name, amount) for name, amount in zip(names, (*amounts, used.buffers), strict=True)]
+
+
+def step_parts(p: Plan) -> list[Part]:
+    """What the slowest stage spends a step on; without hidden communication, that adds up to the step."""
+    step, layer, run = p.step, p.step.layer, p.run
     talk = layer.tensor + layer.context + layer.experts
     busy = layer.forward + layer.backward + layer.recompute + talk
-    working = p.run.micro_batches * step.slot
-    return {
-        "computing the layers": (layer.forward + layer.backward) * turns,
-        "recompute": layer.recompute * turns,
-        "talk inside the layers": talk * turns,
-        "waiting for weights or the host": (layer.total - busy) * turns,
-        "logits and handing on": working - layer.total * turns,
-        "bubble": step.pipeline - working,
-        "gradients' sum": step.data,
-        "optimizer step": step.optimizer,
-        "stragglers": step.straggler,
-    }
+    work = busy + run.software.pause_s
+    gathered = collectives.overlap(work, layer.gather) - work  # what computing does not hide
+    stage, layers = step.slot - step.send, float(step.layers_per_stage)
+    last = pipeline.layers_of_stages(run.shape.layers, run.layout.pp)[2]
+    if not run.software.balanced_stages and last * layer.total + step.head > layers * layer.total:
+        layers = last  # the stage with the logits is the slowest one
+    layers = min(layers, stage / layer.total)
+    turns = run.micro_batches * layers
+    slots = run.micro_batches
+    return [
+        Part("forward", layer.forward * turns, COMPUTING),
+        Part("backward", layer.backward * turns, COMPUTING),
+        Part("recompute", layer.recompute * turns, COMPUTING),
+        Part("logits and loss", (stage - layers * layer.total) * slots, COMPUTING),
+        Part("optimizer step", step.optimizer, COMPUTING),
+        Part("tensor parallel, hidden", layer.tensor_hidden * turns, HIDDEN),
+        Part("context parallel, hidden", layer.context_hidden * turns, HIDDEN),
+        Part("weights gathered, hidden", (layer.gather - gathered) * turns, HIDDEN),
+        Part("handing on, hidden", step.send_hidden * slots, HIDDEN),
+        Part("gradients' sum, hidden", step.data_hidden, HIDDEN),
+        Part("tensor parallel", layer.tensor * turns, SHOWN),
+        Part("context parallel", layer.context * turns, SHOWN),
+        Part("experts", layer.experts * turns, SHOWN),
+        Part("weights gathered", gathered * turns, SHOWN),
+        Part("handing on", step.send * slots, SHOWN),
+        Part("gradients' sum", step.data, SHOWN),
+        Part("waiting for the host", (layer.total - busy - gathered) * turns, WAITING),
+        Part("bubble", step.pipeline - step.slot * slots, WAITING),
+        Part("stragglers", step.straggler, WAITING),
+    ]
+
+
+def parts(p: Plan) -> dict[str, float]:
+    """Seconds of a step by what they are spent on; they add up to the step."""
+    return {part.name: part.amount for part in step_parts(p) if part.lane != HIDDEN}
 
 
 def as_dict(p: Plan) -> dict:

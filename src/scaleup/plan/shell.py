@@ -1,13 +1,17 @@
-"""`scaleup plan`: a question from the command line, its answer as a table or as JSON."""
+"""`scaleup plan`: a question from the command line, its answer drawn and as a table, or as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import locale
+import sys
+import textwrap
 
 from ..errors import CourseError
 from . import search
+from .drawn import COLUMNS, FINE, drawings
 from .memory import GIB
 from .planner import arithmetic
 from .question import Answer, Question, answer, machine_facts
@@ -25,23 +29,45 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def show(found: Answer) -> None:
-    """Print a plan with its arithmetic, other plans beside it, and what should be known about both."""
+    """Print a plan drawn, its arithmetic, other plans beside it, and what should be known about both."""
     best, machine = found.best, found.best.run.machine
-    print(
+    where = (
         f"{machine.name}: {best.nodes:g} nodes, {best.run.layout.devices} devices; {best.run.software.name}"
     )
-    print(best.run.layout)
+    print(folded(where))
+    print(folded(str(best.run.layout)))
+    fine = has_blocks()
+    for drawing in drawings(best):
+        print(f"\n{drawing.text(fine)}")
     for title, lines in arithmetic(best).items():
         print(f"\n{title}")
         first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
         for what, value, how in lines:
-            print(f"  {what:<{first}}  {value:>{second}}  {how}".rstrip())
+            print(folded(how, f"  {what:<{first}}  {value:>{second}}  "))
     if found.others:
         print("\nother plans")
     for other in found.others:
-        print(
-            f"  {other.run.layout.devices:>5} devices  {other.step.total:9.3f} s  "
-            f"{other.memory.total / GIB:6.1f} GiB  {other.run.layout}  ({search.beside(best, other)})"
+        numbers = (
+            f"{other.run.layout.devices:>9} devices  {other.step.total:9.3f} s  "
+            f"{other.memory.total / GIB:6.1f} GiB  "
         )
+        print(folded(str(other.run.layout), "  "))
+        print(folded(search.beside(best, other), numbers))
     for remark in found.remarks:
-        print(f"\n{remark}")
+        print(f"\n{folded(remark)}")
+
+
+def folded(words: str, first: str = "") -> str:
+    """Words in lines of at most 80 characters behind the first one's beginning, the others beneath it."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    lines = textwrap.wrap(words, COLUMNS - len(first), **whole)
+    return (first + f"\n{' ' * len(first)}".join(lines)).rstrip()
+
+
+def has_blocks() -> bool:
+    """Can this terminal show the drawing's finer characters? Python writes UTF-8 in a locale that cannot."""
+    try:
+        FINE.encode(sys.stdout.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return locale.setlocale(locale.LC_CTYPE) not in ("C", "POSIX")

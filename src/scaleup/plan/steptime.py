@@ -24,7 +24,11 @@ STRAGGLER = 0.012  # share of time lost with each doubling of the nodes that rep
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Seconds of one layer, one micro-batch, one device. `forward` and `backward` hold all that computes."""
+    """Seconds of one layer, one micro-batch, one device. `forward` and `backward` hold all that computes.
+
+    `tensor` and `context` are what shows of their communication, `..._hidden` what runs beneath computing;
+    `gather` is all of its own.
+    """
 
     products: float
     attention: float
@@ -38,11 +42,16 @@ class LayerTime:
     gather: float
     least: float
     total: float
+    tensor_hidden: float = 0.0
+    context_hidden: float = 0.0
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step, part by part. `slot` is one micro-batch on the slowest stage."""
+    """Seconds of one step, part by part. `slot` is one micro-batch on the slowest stage.
+
+    `send` (of a slot) and `data` are what shows of their communication; the rest runs beneath computing.
+    """
 
     layer: LayerTime
     head: float
@@ -55,6 +64,8 @@ class StepTime:
     optimizer: float
     straggler: float
     total: float
+    send_hidden: float = 0.0
+    data_hidden: float = 0.0
 
 
 def aligned(width: float) -> float:
@@ -124,13 +135,14 @@ def layer_time(run: Run) -> LayerTime:
 
     passes = 3 if w.recompute == "full" else 2
     each_way = 2 * collectives.all_reduce(m, w.tp, 1, tokens * s.hidden * BYTES)
-    tensor = passes * each_way
+    tensor, hidden = passes * each_way, 0.0
     if soft.hidden_tensor:  # beside products: those that give the weights' gradients, or all of them
-        hidden = passes if soft.hidden_tensor == 2 else 1
-        tensor -= hidden * (each_way + products - collectives.overlap(products, each_way))
+        times = passes if soft.hidden_tensor == 2 else 1
+        hidden = times * (each_way + products - collectives.overlap(products, each_way))
+        tensor -= hidden
     keys = 2 * tokens * s.kv_heads * s.head_dim / w.tp * BYTES
-    context = collectives.gather(m, w.cp, w.tp, keys * w.cp) * (passes + 1)
-    context = max(0.0, context - attention - attention_backward)
+    around = collectives.gather(m, w.cp, w.tp, keys * w.cp) * (passes + 1)
+    context = max(0.0, around - attention - attention_backward)
     experts = 0.0
     if w.ep > 1:
         experts = 2 * passes * collectives.all_to_all(m, w.ep, w.tp, routed * s.hidden * BYTES)
@@ -145,7 +157,8 @@ def layer_time(run: Run) -> LayerTime:
         least = max(least, 4 * passes * w.tp * soft.stage_hop_s)
     total = max(collectives.overlap(computing, gather), least)
     return LayerTime(
-        products, attention, between, forward, backward, again, tensor, context, experts, gather, least, total
+        products, attention, between, forward, backward, again, tensor, context, experts, gather, least,
+        total, tensor_hidden=hidden, context_hidden=around - context,
     )  # fmt: skip
 
 
@@ -187,8 +200,10 @@ def step_time(run: Run, layer: LayerTime | None = None, head: float | None = Non
     activation = run.micro_tokens * s.hidden * BYTES / (w.tp if run.software.split_sends else 1)
     neighbour = w.tp * w.cp * w.dp if w.pp > 1 else 1
     send = 2 * w.vp * collectives.send(m, neighbour, activation) if w.pp > 1 else 0.0
+    send_hidden = data_hidden = 0.0
     if run.software.hidden_sends and w.vp > 1:
-        send = collectives.overlap(stage, send) - stage
+        whole, send = send, collectives.overlap(stage, send) - stage
+        send_hidden = whole - send
     slot = stage + send
     turns = pipeline.slots(w, run.micro_batches)
     working = slot * turns
@@ -201,7 +216,8 @@ def step_time(run: Run, layer: LayerTime | None = None, head: float | None = Non
         often = run.micro_batches if w.zero == 2 else 1.0  # sharded sums leave after each micro-batch
         if run.software.hidden_data and (w.pp == 1 or w.vp > 1):  # beside the backward pass
             backward = middle * layer.backward
-            data = collectives.overlap(backward, data) - backward
+            whole, data = data, collectives.overlap(backward, data) - backward
+            data_hidden = (whole - data) * often
         data *= often
         if w.zero:
             data += collectives.gather(m, replicas, w.tp, numbers * BYTES)
@@ -213,7 +229,8 @@ def step_time(run: Run, layer: LayerTime | None = None, head: float | None = Non
     exact = working + data + optimizer
     straggler = exact * STRAGGLER * (min(apart, replicas) - 1).bit_length()
     return StepTime(
-        layer, head, middle, slot, turns, send, working, data, optimizer, straggler, exact + straggler
+        layer, head, middle, slot, turns, send, working, data, optimizer, straggler, exact + straggler,
+        send_hidden, data_hidden,
     )  # fmt: skip
 
 

@@ -1,31 +1,20 @@
 """An answer of the planner as HTML that unfolds into its arithmetic: the same in a notebook and on a page.
 
-Bars are plain boxes, so that no script is needed; each has its numbers beside it, as text, for those who do
-not see it. Folding is the browser's own `<details>`, which a keyboard and a screen reader know.
+Each drawing has its numbers as a table in the fold beneath it. Folding is the browser's own `<details>`,
+which a keyboard and a screen reader know.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from . import search
+from .drawn import Drawing, memory_drawing, step_drawing
 from .memory import GIB
-from .planner import Line, Plan, arithmetic, parts
+from .planner import HIDDEN, Line, Part, Plan, arithmetic, step_parts
 
-# Okabe and Ito's colours, dark and light in turn, so that neighbours differ in grey too.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#56b4e9", "#7f3c6e", "#cccccc", "#444444")
 LEFT = 'style="text-align:left"'
-WORDS = {
-    "weights": "weights",
-    "gradients": "gradients",
-    "optimizer": "optimizer",
-    "gathered": "gathered layers",
-    "activations": "activations",
-    "logits": "logits",
-    "buffers": "reserve",
-}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
@@ -41,20 +30,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str) ->
     return f"<table>{head}<tbody>{body}</tbody></table>"
 
 
-def bar(shares: dict[str, float], room: float = 1.0) -> str:
-    """A bar of parts, a legend with their numbers. `shares` add up to at most `room`, the whole width."""
-    boxes = legend = ""
-    for (name, share), colour in zip(shares.items(), COLOURS * 2, strict=False):
-        if share < 0.0005:
-            continue
-        look = f"background-color:{colour};border:1px solid #808080"
-        boxes += f'<div style="width:{100 * share / room:.2f}%;height:20px;{look}"></div>'
-        swatch = f'<span style="display:inline-block;width:12px;height:12px;{look}"></span>'
-        legend += (
-            f'<span style="display:inline-block;margin-right:14px">{swatch} {escape(name)} {share:.1%}</span>'
-        )
-    frame = "display:flex;width:100%;border:1px solid #808080"
-    return f'<div aria-hidden="true" style="{frame}">{boxes}</div><div>{legend}</div>'
+def picture(drawn: Drawing) -> str:
+    return f'<p style="margin:1em 0 0.4em">{drawn.img()}</p>'
 
 
 def folded(summary: str, inside: str) -> str:
@@ -91,6 +68,10 @@ def headline(p: Plan) -> str:
     return table(("", "planned"), rows, where)
 
 
+def share(p: Plan, part: Part) -> str:
+    return "beneath the rest" if part.lane == HIDDEN else f"{part.amount / p.step.total:.1%}"
+
+
 def beside(best: Plan, others: Iterable[Plan]) -> str:
     rows = [
         (
@@ -108,27 +89,22 @@ def beside(best: Plan, others: Iterable[Plan]) -> str:
 def page(best: Plan, others: Sequence[Plan], remarks: Iterable[str]) -> str:
     """The best plan, others beside it and what should be known about both, as one piece of HTML."""
     groups = arithmetic(best)
-    seconds = parts(best)
-    time_shares = {name: part / best.step.total for name, part in seconds.items()}
-    device = best.run.machine.accelerator.memory_bytes
-    used = dataclasses.asdict(best.memory)
-    memory_shares = {WORDS[name]: part / device for name, part in used.items()}
     spent = [
-        (name, f"{part:.3f}", f"{part / best.step.total:.1%}") for name, part in seconds.items() if part > 0
+        (part.name, part.lane, f"{part.amount:.3f}", share(best, part))
+        for part in step_parts(best)
+        if part.amount > 0
     ]
-    step = table(("part", "seconds", "share"), spent, "What a step is spent on")
+    step = table(("part", "is", "seconds", "share"), spent, "What a step is spent on")
     step += "".join(
         lines(groups[title], title) for title in ("The run", "One layer, one micro-batch", "One step")
     )
     memory = lines(groups["Memory of the fullest device"], "Memory of the fullest device")
     found = [
         headline(best),
-        "<p><strong>Where a step's time goes</strong></p>",
-        bar(time_shares),
-        folded(f"How the step's {best.step.total:.2f} s come about", step),
-        "<p><strong>What fills a device's memory</strong></p>",
-        bar(memory_shares, max(1.0, best.memory.total / device)),
+        picture(memory_drawing(best)),
         folded(f"How the {best.memory.total / GIB:.1f} GiB come about", memory),
+        picture(step_drawing(best)),
+        folded(f"How the step's {best.step.total:.2f} s come about", step),
     ]
     if best.tokens:
         whole = "The whole training"

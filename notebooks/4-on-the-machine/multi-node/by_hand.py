@@ -1,4 +1,4 @@
-"""Four processes find each other with what Slurm told them. srun starts them, one task per rank."""
+"""Four ranks find each other with what Slurm told them. srun starts a task per rank."""
 
 import json
 import os
@@ -16,9 +16,10 @@ patience = timedelta(seconds=float(os.environ.get("PATIENCE", 60)))
 
 
 def connections() -> list[str]:
-    """The nodes at the other ends of this process's connections, those that it accepted as a store aside."""
-    mine = [c for c in psutil.Process().net_connections("tcp") if c.status == "ESTABLISHED"]
-    far = [c.raddr.ip.removeprefix("::ffff:") for c in mine if c.laddr.port != port]
+    """The nodes that this process is connected with, the store's own port aside."""
+    every = psutil.Process().net_connections("tcp")
+    mine = [c for c in every if c.status == "ESTABLISHED" and c.laddr.port != port]
+    far = [c.raddr.ip.removeprefix("::ffff:") for c in mine]
     return sorted(socket.gethostbyaddr(address)[0] for address in far)
 
 
@@ -28,16 +29,22 @@ def listens() -> bool:
     return any(c.status == "LISTEN" and c.laddr.port == port for c in mine)
 
 
-# 1. Rank 0 opens the store and listens. The others connect to it, and try again until it is there.
+# 1. Rank 0 opens the store and listens. The others try to connect until it is there.
 store = dist.TCPStore(host, port, world_size, is_master=rank == 0, timeout=patience)
 
-# 2. A store is a dictionary on one node: set writes, get waits until somebody has written.
+# 2. A store is a dictionary on one node: set writes, get waits until somebody wrote.
 store.set(f"node of rank {rank}", os.uname().nodename)
 nodes = [store.get(f"node of rank {r}").decode() for r in range(world_size)]
 seen = {"node": nodes[rank], "listens": listens(), "store": connections()}
 
-# 3. gloo puts each rank's address into the store, reads the others', and connects the ranks directly.
-dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=patience)
+# 3. gloo puts each rank's address into the store, reads the others', and connects them.
+dist.init_process_group(
+    "gloo",
+    store=store,
+    rank=rank,
+    world_size=world_size,
+    timeout=patience,
+)
 seen["group"] = connections()
 
 # 4. From now on tensors pass from rank to rank. The store carries none of them.

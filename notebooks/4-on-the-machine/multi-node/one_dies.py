@@ -1,4 +1,4 @@
-"""Four ranks meet; the last one dies half a second later, and the others wait for its number."""
+"""Four ranks meet; the last dies half a second later, while the others wait."""
 
 import os
 import time
@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 
 rank, world_size = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
-dist.init_process_group("gloo", rank=rank, world_size=world_size, timeout=timedelta(seconds=60))
+patience = timedelta(seconds=60)
+dist.init_process_group("gloo", rank=rank, world_size=world_size, timeout=patience)
 if rank == 3:
     time.sleep(0.5)
     os._exit(1)

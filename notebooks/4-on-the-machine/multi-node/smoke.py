@@ -1,6 +1,6 @@
-"""Smoke test: do all ranks meet, do they add up correctly, how fast is the way between them?
+"""Smoke test: do all ranks meet, do they add up correctly, how fast do they do it?
 
-Started by torchrun like a training run, on the nodes and with the variables of that run.
+Start it by torchrun as you would the training run, on its nodes, with its variables.
 """
 
 import json
@@ -18,13 +18,14 @@ REPEATS, PATIENCE = 3, timedelta(seconds=60)
 
 
 def sent() -> dict[str, int]:
-    """Bytes that this node has sent by each of its interfaces so far, as the kernel counts them."""
-    lines = [line.split(":") for line in Path("/proc/net/dev").read_text().splitlines() if ":" in line]
+    """Bytes that this node has sent by each interface so far, as the kernel counts."""
+    lines = Path("/proc/net/dev").read_text().splitlines()
+    lines = [line.split(":") for line in lines if ":" in line]
     return {name.strip(): int(counts.split()[8]) for name, counts in lines}
 
 
 def measure(buffer: torch.Tensor, group: dist.ProcessGroup | None) -> dict:
-    """Median seconds of an all-reduce, its bus bandwidth, and the bytes that this node sent by interface."""
+    """Median seconds of an all-reduce, bus bandwidth, bytes sent by interface."""
     dist.all_reduce(buffer, group=group)  # the first one also connects
     before, seconds = sent(), []
     for _ in range(REPEATS):
@@ -34,24 +35,30 @@ def measure(buffer: torch.Tensor, group: dist.ProcessGroup | None) -> dict:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     dist.barrier(group=group)
-    taken, ranks, after = statistics.median(seconds), dist.get_world_size(group), sent()
-    bus = 2 * (ranks - 1) / ranks * BYTES / taken  # what a rank of a ring sends each second
-    return {"seconds": taken, "bus": bus, "sent": {n: (after[n] - before[n]) / REPEATS for n in before}}
+    taken, ranks = statistics.median(seconds), dist.get_world_size(group)
+    bus = 2 * (ranks - 1) / ranks * BYTES / taken  # bytes per second of a ring's rank
+    after = sent()
+    ways = {name: (after[name] - before[name]) / REPEATS for name in before}
+    return {"seconds": taken, "bus": bus, "sent": ways}
 
 
 def report(name: str, got: dict) -> None:
     """Print a line; interfaces with less than a tenth of the buffer are left out."""
-    ways = [f"{n} ≈ {count / 1e6:.1f} MB" for n, count in sorted(got["sent"].items()) if count > BYTES / 10]
-    print(f"{name}: ≈ {got['seconds'] * 1e3:.0f} ms, bus ≈ {got['bus'] / 1e6:.0f} MB/s;", *ways, flush=True)
+    counts = sorted(got["sent"].items())
+    ways = [f"{n} ≈ {much / 1e6:.1f} MB" for n, much in counts if much > BYTES / 10]
+    taken, bus = got["seconds"] * 1e3, got["bus"] / 1e6
+    print(f"{name}: ≈ {taken:.0f} ms, bus ≈ {bus:.0f} MB/s;", *ways, flush=True)
 
 
 def main() -> None:
     gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
+    device = torch.device("cpu")
     if gpu:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
-    rank, world_size, here = dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_WORLD_SIZE"])
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
 
     total = torch.tensor(rank, device=device)
     dist.all_reduce(total)
@@ -65,7 +72,8 @@ def main() -> None:
         "one node": list(range(here)),
         "first rank of each node": list(range(0, world_size, here)),
     }.items():
-        group = dist.new_group(members) if members else None  # every rank must call this, member or not
+        # Every rank must make the group, member or not.
+        group = dist.new_group(members) if members else None
         dist.barrier()
         if members is None or rank in members:
             found[name] = measure(buffer, group)

@@ -29,7 +29,7 @@ class Panel:
     def __init__(self, first: Question) -> None:
         self.answer: Answer | None = None
         self.fields = {name: field(name, getattr(first, name)) for name in TITLES}
-        self.shown = widgets.HTML()
+        self.shown = widgets.HTML(layout=widgets.Layout(flex="1 1 460px"))  # beside the fields, or below them
         left = widgets.VBox(list(self.fields.values()))
         self.box = widgets.HBox([left, self.shown], layout=widgets.Layout(flex_flow="row wrap"))
         for each in self.fields.values():

@@ -37,7 +37,7 @@ formula(
      f"6 * ({N} - layers * dim * hidden) + 12 * {A}": "the MLP has three matrices of dim x hidden, not two",
      f"6 * ({N} - {HEAD}) + 12 * {A}":
          "the head is missing: it multiplies every token by a matrix of dim x vocab",
-     f"6 * ({N} + (layers - 1) * {HEAD}) + 12 * {A}": "the head comes once, not once a layer",
+     f"6 * ({N} + (layers - 1) * {HEAD}) + 12 * {A}": "the head comes once, not once per layer",
      f"6 * ({N} - 3 * layers * dim**2) + 12 * {A}":
          "attention has four matrices of dim x dim: query, key, value and out",
      f"6 * ({N} - layers * dim**2) + 12 * {A}":
@@ -48,7 +48,7 @@ formula(
     otherwise=lambda off: f"for {dict(zip(SHAPE, off.row, strict=True))} the right number is "
               f"{off.want / 1e9:.3f} billion, yours is {off.got / 1e9:.3f} billion",
     hint="N has three parts: attention, MLP, head. Then 6 N, then the attention term.",
-    done="302,776,320 FLOPs a token for a model of 8 layers",
+    done="302,776,320 FLOPs per token for a model of 8 layers",
     also=[says("def flops_per_token(layers, dim, hidden, vocab, seq):\n    return 6e6 * layers",
                "for {'layers': 8, 'dim': 512, 'hidden': 1408, 'vocab': 32000, 'seq': 1024} the right number "
                "is 0.303 billion, yours is 0.048 billion")])  # fmt: skip
@@ -128,11 +128,11 @@ rules(
     "speed", three_machines,
     [slip(says_speed(0.1), "this is the time of a step. Divide the tokens of a step by it",
           "statistics.median(seconds[2:])"),
-     slip(says_speed(1e-4), "this is seconds a token. Speed is the other way round: tokens over seconds",
+     slip(says_speed(1e-4), "these are seconds per token. Speed is the other way round: tokens over seconds",
           "statistics.median(seconds[2:]) / tokens_per_step"),
      slip(says_speed(100), "tokens are multiplied by the time. Divide by it",
           "statistics.median(seconds[2:]) * tokens_per_step"),
-     slip(says_speed(10), "this is steps a second. Multiply by the tokens of a step",
+     slip(says_speed(10), "these are steps per second. Multiply by the tokens of a step",
           "1 / statistics.median(seconds[2:])"),
      slip(lambda seen: seen.said < 9000 and says_speed(1e4 / seen.steps)(seen)
           or says_speed(1e4 / (seen.steps - 2))(seen),
@@ -147,7 +147,7 @@ rules(
      slip(lambda seen: seen.slowest, "this is the slowest step, not the usual one. Take the median",
           "tokens_per_step / max(seconds[2:])"),
      slip(lambda seen: seen.slow and seen.cold,
-          "two things are wrong: the first steps count, and one very slow step moves the result",
+          "two things are wrong: the first steps are counted, and one very slow step moves the result",
           "tokens_per_step / statistics.mean(seconds) + 0", "tokens_per_step * steps / sum(seconds)"),
      slip(lambda seen: seen.slow,
           "one step that was interrupted moves your result. Take the median, not the mean",
@@ -158,7 +158,7 @@ rules(
      slip(lambda seen: seen.quick, "this is the best step, not the usual one. Take the median",
           "tokens_per_step / min(seconds)"),
      slip(lambda seen: seen.cold,
-          "the first steps count. With few steps even the median shows it: throw two away first",
+          "the first steps are counted. With few steps even the median shows it: throw two away first",
           "tokens_per_step / statistics.median(seconds)")],
     needs="measure_speed",
     example=lambda result: code(SPEED.format(result).replace(
@@ -198,7 +198,7 @@ values(
 
 
 def speed_of(shape):
-    """Tokens a second of a model of this shape here, roughly: the median of three steps."""
+    """Tokens per second of a model of this shape here, roughly: the median of three steps."""
     model = GPT(shape)
     optimizer = torch.optim.AdamW(model.parameters())
     window = torch.randint(0, shape.vocab_size, (8, 129))
@@ -259,10 +259,10 @@ COUNTS = {
         GPTConfig(), 128
     ),
 }
-UNITS = {1 / 1024: "your speed is steps a second. Multiply by the 8 x 128 tokens of a step",
-         1 / 128: "your speed is not that of your model here, in tokens a second. Perhaps it is windows a "
-                  "second: multiply by 128",
-         1 / 8: "your speed counts one window a step. A step has 8 of them"}  # fmt: skip
+UNITS = {1 / 1024: "your speed is steps per second. Multiply by the 8 x 128 tokens of a step",
+         1 / 128: "your speed is not that of your model here, in tokens per second. Perhaps it is windows "
+                  "per second: multiply by 128",
+         1 / 8: "your speed counts one window per step. A step has 8 of them"}  # fmt: skip
 
 
 def on_this_device(answer):
@@ -314,12 +314,13 @@ rules(
      *(slip(lambda seen, unit=unit: 0.6 < seen.speed / unit < 1.6, said, Here(speed=8e3 * unit, share=0.5))
        for unit, said in UNITS.items()),
      slip(lambda seen: not 0.5 < seen.speed < 1.7,
-          f"your speed is not that of your model here, in tokens a second. {BUSY}", Here(speed=24e3)),
+          f"your speed is not that of your model here, in tokens per second. {BUSY}", Here(speed=24e3)),
      slip(lambda seen: not seen.right,
-          "MFU = tokens a second x FLOPs a token / peak, with windows of 128 tokens: your numbers disagree",
+          "MFU = tokens per second x FLOPs per token / peak, with windows of 128 tokens: your numbers "
+          "disagree",
           Here(share=0.6)),
      slip(lambda seen: seen.share > 1,
-          f"more than the peak cannot be. One of your two measurements was disturbed. {BUSY}",
+          f"no model exceeds the peak: one of your two measurements was disturbed. {BUSY}",
           Here(speed=12e3, peak=2.5e10, flops=lambda c: measure.flops_per_token(c, 128)))],
     hint="measure.matmul_peak(), measure.repeat(...).rate(tokens), measure.flops_per_token(config, seq).",
     done="your model, your measurement, and the three numbers agree", limit=60,

@@ -84,7 +84,7 @@ rules(
         ),
         slip(
             lambda job: job.devices != 2,
-            "the job shall have two devices, as before",
+            "the job should have two devices, as before",
             {"--gpus-per-node=2": "--gpus-per-node=1"},
         ),
     ],
@@ -140,7 +140,7 @@ rules(
     [slip(lambda job: job.devices == 4 and job.tasks > 4, "{tasks} tasks cannot have one of 4 devices each",
           says({TASKS: "--ntasks-per-node=4"}, tasks=8)),
      slip(lambda job: job.devices != 4 or job.nodes != 2,
-          "the training shall have both devices of two nodes. Change the tasks, not the devices",
+          "the training should have both devices of two nodes. Change the tasks, not the devices",
           {DEVICES: "--gpus-per-node=1", TASKS: "--ntasks=2"}),
      uneven,
      slip(lambda job: job.state != "COMPLETED" or not job.places, "the job ended as {state}: {last}",
@@ -401,9 +401,9 @@ SEEN_IN_THE_TEXT = {r"\b(evaluate|cleanup)\.sh\b[^\n;|&)]*\s--\w":
                     r"'[^'\n]*after\w*:[^'\n]*(\$\w+)":
                         "single quotes keep bash from filling in {}. Use double ones, or none",
                     r"\bafter\w*:(?:\S+:)?(train|evaluate)\b":
-                        "bash fills in ${} only with its $, and Slurm got the word",
+                        "without its $ bash does not fill in ${}: Slurm got the word itself",
                     r"=\$\(sbatch (?!.*--parsable)[^\n]*?(\w+\.sh)":
-                        "without --parsable sbatch says a sentence of {}, and a condition needs the number",
+                        "without --parsable sbatch prints a sentence for {}; a condition needs the number",
                     r"evaluate=\$\([^\n]*(\$evaluate)":
                         "the evaluation cannot wait for itself: {} has no number yet",
                     r"\b(after):": "{} waits until the other job has begun. Which one waits until it has "
@@ -473,9 +473,9 @@ rules(
           says({'"afterok:$train"': "'afterok:$train'"},
                "single quotes keep bash from filling in $train. Use double ones, or none"),
           says({"afterok:$train": "afterok:train"},
-               "bash fills in $train only with its $, and Slurm got the word"),
+               "without its $ bash does not fill in $train: Slurm got the word itself"),
           says({f"--parsable {AFTER_OK}": AFTER_OK},
-               "without --parsable sbatch says a sentence of evaluate.sh, and a condition needs the number"),
+               "without --parsable sbatch prints a sentence for evaluate.sh; a condition needs the number"),
           says({"afterok:$train": "afterok:$evaluate"},
                "the evaluation cannot wait for itself: $evaluate has no number yet"),
           says({"afterok:$train": "after:$train"},

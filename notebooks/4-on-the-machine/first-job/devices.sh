@@ -7,5 +7,6 @@
 
 echo "the job sees devices ${CUDA_VISIBLE_DEVICES:-none}"
 if [ "${SLURM_GPUS_ON_NODE:-0}" = 2 ]; then
-    srun --gpus-per-task=1 sh -c 'echo "task $SLURM_PROCID sees device $CUDA_VISIBLE_DEVICES"' | sort
+    srun --gpus-per-task=1 \
+        sh -c 'echo "task $SLURM_PROCID sees device $CUDA_VISIBLE_DEVICES"' | sort
 fi

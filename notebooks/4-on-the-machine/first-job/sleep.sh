@@ -5,4 +5,4 @@
 #SBATCH --mem=8G
 #SBATCH --output=/dev/null
 
-sleep 3600  # stands for a training
+sleep 3600  # plays a training

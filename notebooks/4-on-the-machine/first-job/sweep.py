@@ -1,4 +1,4 @@
-"""Gradient descent on a parabola with one of four learning rates: the smallest training there is."""
+"""Gradient descent on a parabola, with one of four learning rates: the smallest training."""
 
 import sys
 

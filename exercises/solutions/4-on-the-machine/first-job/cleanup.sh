@@ -1,5 +1,6 @@
 #!/bin/bash
-# Part of the chain; leave it as it is. It would remove the files that training and evaluation used.
+# Part of the chain; leave it as it is.
+# It would remove the files that training and evaluation used.
 #SBATCH --job-name=cleanup
 #SBATCH --account=practice
 #SBATCH --mem=1G

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tries one idea on one device of LUMI-G, for four hours. The data loader is happy with the device's own
-# share of cores, and the program needs 40 GB.
+# Tries one idea on one device of LUMI-G, for four hours. The device's own share of cores
+# is enough for the data loader, and the program needs 40 GB.
 #SBATCH --job-name=idea
 #SBATCH --account=project_465000000
 #SBATCH --partition=small-g

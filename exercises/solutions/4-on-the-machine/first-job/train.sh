@@ -1,5 +1,5 @@
 #!/bin/bash
-# Part of the chain; leave it as it is. Its argument becomes its exit status: 0 is success.
+# Part of the chain; leave it as it is. Its argument is its exit status: 0 is success.
 #SBATCH --job-name=train
 #SBATCH --account=practice
 #SBATCH --mem=1G

@@ -80,8 +80,18 @@ class Meeting(Trial):
     nodes_used = property(lambda self: len(self.on))
     nnodes = property(lambda self: self.told[0].get("nnodes", "1"))
     devices_of_a_node = property(lambda self: min(call["devices"] for call in self.calls))
-    by_rank = property(lambda self: any("master-addr" in call for call in self.told))  # without a rendezvous
-    places = property(lambda self: self.each("master-addr" if self.by_rank else "rdzv-endpoint"))
+    c10d = property(lambda self: self.each("rdzv-backend") == {"c10d"})
+
+    @property
+    def by_rank(self):
+        """Whether the script numbers the nodes itself, as torchrun wants it without c10d."""
+        return not self.c10d and any({"master-addr", "node-rank"} & set(call) for call in self.told)
+
+    @property
+    def places(self):
+        told = any("rdzv-endpoint" in call for call in self.told)
+        return self.each("rdzv-endpoint" if told or not self.by_rank else "master-addr")
+
     address = property(lambda self: next(iter(self.places)))
     host = property(lambda self: self.address.partition(":")[0])
     port = property(lambda self: self.address.partition(":")[2])
@@ -111,7 +121,7 @@ ADDRESS, THREADS = '"$FIRST:$PORT"', "export OMP_NUM_THREADS=1"
 rules(
     "two-nodes", functools.partial(trial, kind=Meeting, empty=False),
     [slip(lambda job: not job.calls and "a rank without torchrun" in job.rehearsal["log"],
-          "ranks met without torchrun. That works too, but here each node shall have one torchrun",
+          "ranks met without torchrun. That works too, but here each node should have one torchrun",
           TWO_TASKS
           | {
               LAUNCH: "export MASTER_ADDR=$FIRST MASTER_PORT=$PORT\nsrun bash -c 'RANK=$SLURM_PROCID "
@@ -124,7 +134,7 @@ rules(
           "torchrun was called once, on one node. Ask for two nodes, and let srun call it on each",
           {SRUN: SRUN.removeprefix("srun ")}, {"#SBATCH --nodes=2": "#SBATCH --nodes=1"}),
      slip(lambda job: max(job.on.values()) > 1,
-          "{number} torchruns were started on {nodes_used} nodes: srun must start one task a node",
+          "{number} torchruns were started on {nodes_used} nodes: srun must start one task per node",
           says(TWO_TASKS, number=4, nodes_used=2)),
      slip(lambda job: len({call["step"] for call in job.calls}) > 1,
           "each torchrun has an srun of its own. One srun starts a task on every node by itself",
@@ -152,14 +162,14 @@ rules(
      slip(lambda job: job.by_rank and sorted(call.get("node-rank", "0") for call in job.told) != ["0", "1"],
           "both agents got the same --node-rank: the batch script filled in its own SLURM_NODEID",
           {OLD: '--master-addr="$FIRST" --master-port="$PORT" --node-rank="$SLURM_NODEID"'}),
-     slip(lambda job: not job.by_rank and job.each("rdzv-backend") != {"c10d"},
+     slip(lambda job: not job.by_rank and not job.c10d,
           "agents that find each other by an address need --rdzv-backend=c10d", {"--rdzv-backend=c10d ": ""}),
      slip(lambda job: len(job.each("rdzv-id")) > 1,
           "the agents were given different --rdzv-id, so each waits in a meeting of its own",
           {LAUNCH: f"srun bash -c 'exec {LAUNCH[5:].replace(ADDRESS, 'node1:29500')}'",
            '--rdzv-id="$SLURM_JOB_ID"': "--rdzv-id=$RANDOM"}),
      slip(lambda job: len(job.places) > 1,
-          "each agent goes to its own node, so they never meet. All must be given the first one",
+          "each agent goes to its own node, so they never meet. All must be given the same one",
           {"srun ": "srun bash -c 'exec ", f"{ADDRESS} meet.py": "$(hostname):29500 meet.py'"}),
      slip(lambda job: len(job.address.split()) > 1 or re.match(r"node\d+\b", job.told[0]["program"]),
           "the address holds several names. Take the first of them: head -n 1", {" | head -n 1": ""}),
@@ -173,7 +183,7 @@ rules(
           "--rdzv-endpoint names no host: is the variable set, and spelled the same in both places?",
           {ADDRESS: '"$MASTER_ADDR:$PORT"'}, {f" {ENDPOINT}": ""}),
      slip(lambda job: job.host == "localhost" or job.host.startswith("127."),
-          "{host} is on each node the node itself, so the agents never meet. Give the first one's name",
+          "{host} is another machine on each node, so the agents never meet. Give the first node's name",
           says({ADDRESS: '"localhost:$PORT"'}, host="localhost")),
      slip(lambda job: ":" in job.address and not job.port.isdigit(),
           "the address {address} has no number for its port: is the variable set?",
@@ -197,6 +207,7 @@ rules(
 # ---------------------------------------------------------------- masks
 
 BY_HAND = {"0x1": [0], "0x8": [3], "0x00000000000000fe": list(range(1, 8)), "0x5": [0, 2]}
+BY_XOR = {text: [core for core in range(64) if int(text, 16) & (2 ^ core)] for text in BY_HAND}
 
 
 class Masks:
@@ -222,6 +233,9 @@ rules(
           "cores_of must return a list of cores, not a {kind}",
           says("{core for core in range(64) if number >> core & 1}", kind="set"),
           says('"".join(str(core) for core in range(64) if number >> core & 1)', kind="str")),
+     slip(lambda seen: seen.got == BY_XOR,
+          "in Python 2 ^ core is the exclusive or; a single bit is 1 << core",
+          "[core for core in range(64) if number & (2 ^ core)]"),
      slip(lambda seen: seen.got["0x1"] == [1], "the lowest bit is core 0, so 0x1 is core 0 and not core 1",
           "[core + 1 for core in range(64) if number >> core & 1]"),
      slip(lambda seen: seen.got["0x8"] == [0] or 63 in seen.got["0x1"] + seen.got["0x00000000000000fe"],
@@ -234,7 +248,7 @@ rules(
      slip(lambda seen: seen.got["0x1"] in (["0"], [True]), "cores are numbers, from 0 to 63",
           "[str(core) for core in range(64) if number >> core & 1]"),
      slip(lambda seen: len(seen.got["0x1"]) == 64,
-          "this has an entry for every core. Only those whose bit is set belong into the list",
+          "this has an entry for every core. Only those whose bit is set belong in the list",
           "[number >> core & 1 for core in range(64)]"),
      slip(lambda seen: seen.text, "{text} is {right}, your function says {said}",
           says("[number.bit_length() - 1]", text="0x00000000000000fe", right=BY_HAND["0x00000000000000fe"],
@@ -246,11 +260,11 @@ rules(
     done="LUMI-G's eight masks give 56 different cores")  # fmt: skip
 
 DEVICES = {
-    4: "35 // 8 = 4 is the row of the map. Which device has it? The masks are in the devices' order",
-    5: "this counts the rows from 1. Look for 35 in the masks, which are in the devices' order from 0",
+    4: "35 // 8 = 4 counts the cores by eights. Which device has those? The masks are in the devices' order",
+    5: "this counts eights of cores from 1. Look for 35 in the masks: they are in the devices' order from 0",
     7: "the masks are counted from device 0, so the seventh one is device 6",
     2: "2 is the NUMA domain of core 35. Which device's mask holds it?",
-    3: "this reads the map from its other end. Look for 35 in the masks, in the devices' order",
+    3: "this counts the cores from the other end. Look for 35 in the masks, in the devices' order",
 } | {number: f"the mask of device {number} does not hold core 35" for number in (0, 1)}
 
 
@@ -268,7 +282,7 @@ rules(
     also=[says("GCD 6", "give the number of a device, not 'GCD 6'"),
           says([6], "give the number of a device, not [6]")],
     hint="In which of the eight lists is 35? Its place in the list of masks is the device.",
-    done="core 35 is near device 6, in the fifth row of the map")  # fmt: skip
+    done="core 35 is near device 6, whose cores are the fifth box of the picture")  # fmt: skip
 
 # ---------------------------------------------------------------- broken starts
 
@@ -278,7 +292,7 @@ LINES = ("--nodes", "--ntasks-per-node", "GLOO_SOCKET_IFNAME", "PORT", "--nnodes
 RIGHT = {"start_a": ("address", "--rdzv-endpoint"), "start_b": ("launchers", "--ntasks-per-node"),
          "start_c": ("interface", "GLOO_SOCKET_IFNAME")}  # fmt: skip
 WHY_NOT = {"start_a":
-               {"launchers": "task 0 was on node1 and task 1 on node2, so there was one torchrun a node",
+               {"launchers": "task 0 was on node1 and task 1 on node2, so there was one torchrun per node",
                 "interface":
                     "the rendezvous timed out, so no rank was started, and no tensor took any interface",
                 "missing rank":
@@ -402,5 +416,5 @@ rules(
           "by node: {node:g} s at 25 MB/s are {node_mb:g} MB; a node sends another number",
           says((6, 5), node=5, node_mb=125))],
     also=[says(6.0, ASK), says(("6 s", "4 s"), ASK)],
-    hint="Which bytes leave one node? Divide them by the bytes a second of its link.",
+    hint="Which bytes leave one node? Divide them by the bytes per second of its link.",
     done="150 MB leave a node in the flat ring, 100 MB if the nodes add up inside first")  # fmt: skip

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 from conftest import CHROMIUM
 from playwright.sync_api import Page, expect, sync_playwright
+from test_pictures import LOOK, SMALLEST
 
 from scaleup import cli
 from scaleup.plan import plan
+from scaleup.plan.drawn import drawings
 
 pytestmark = [
     pytest.mark.processes,
@@ -127,6 +129,40 @@ def test_the_table_is_there_without_a_script(page, site):
     text = (site / "book/plan.html").read_text()
     best = plan("llama-3-8b", "leonardo-booster", nodes=16, seq=8192, global_batch=512, tokens=100e9).best
     assert f"{best.tokens_per_s_per_device:,.0f}" in text and f"{best.node_hours:,.0f}" in text
+
+
+def test_the_drawings_fit_a_phone_and_tell_the_plan_in_words(page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    shown = page.locator("img.scaleup-drawn")
+    boxes = shown.evaluate_all(
+        "all => all.map(i => [i.getBoundingClientRect().right, i.naturalWidth, i.alt])"
+    )
+    assert len(boxes) == 4 and all(right <= 390 and natural for right, natural, _ in boxes)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    best = plan("llama-3-70b", "leonardo-booster", nodes=16, seq=8192, global_batch=512, tokens=100e9).best
+    assert [alt for *_, alt in boxes[2:]] == [each.alt for each in drawings(best)]
+    page.set_viewport_size({"width": 1280, "height": 720})
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "more"),
+    [
+        ("llama-3-8b", "lumi-g", {"nodes": 4}),
+        ("llama-3-70b", "jupiter-booster", {"nodes": 32, "pp": 4}),
+        ("llama-3.2-1b", "lumi-g", {"nodes": 1, "global_batch": 8, "seq": 512}),
+        ("qwen3-235b-a22b", "jupiter-booster", {"nodes": 64, "tp": 2, "pp": 2, "cp": 4, "ep": 8, "zero": 3}),
+        ("llama-3-405b", "lumi-g", {"nodes": 512, "global_batch": 65536}),
+        ("llama-3-8b", "mn5-acc", {"nodes": 400}),
+    ],
+)
+def test_no_word_of_a_drawing_is_cut_covered_or_too_small(page, model, machine, more):
+    svgs = [each.svg().split("?>", 1)[1] for each in drawings(plan(model, machine, **more).best)]
+    other = page.context.browser.new_page()
+    other.set_content("".join(svgs))
+    faults = other.evaluate(LOOK)
+    other.close()
+    assert len(faults) == 2
+    assert all(not f["cut"] and not f["over"] and f["smallest"] >= SMALLEST for f in faults), faults
 
 
 def test_every_field_has_a_label_and_nothing_went_wrong_or_elsewhere(page):

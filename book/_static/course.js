@@ -10,14 +10,13 @@ document.addEventListener(
 
 // Paper is white: a page that is dark on the screen is printed as the light one.
 const page = document.documentElement;
-let onScreen;
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
 function toPaper() {
-  onScreen ??= page.dataset.theme;
   page.dataset.theme = "light";
 }
 function toScreen() {
-  if (onScreen) page.dataset.theme = onScreen;
-  onScreen = undefined;
+  const { mode } = page.dataset; // what the reader chose
+  page.dataset.theme = mode === "auto" ? (dark.matches ? "dark" : "light") : mode;
 }
 window.addEventListener("beforeprint", toPaper);
 window.addEventListener("afterprint", toScreen);

@@ -200,7 +200,50 @@ def test_every_picture_has_a_text_that_says_what_it_shows(pages):
     assert silent == [], "pictures without alt text (in a notebook: cell metadata mystnb.image.alt)"
 
 
+@pytest.mark.processes
+def test_the_first_page_sends_each_audience_to_one_place(site):
+    cards = re.findall(
+        r'<div class="sd-card-body.*?sd-card-footer.*?</div>', (site / "book/index.html").read_text(), re.S
+    )
+    assert [re.findall(r'href="([^"#]+)', card) for card in cards] == [
+        ["start/install.html"], ["instructors/index.html"], ["plan.html"],
+    ]  # fmt: skip
+
+
+@pytest.mark.processes
+def test_the_first_page_says_how_long_the_course_takes(site):
+    minutes = [
+        json.loads((TOP / f"notebooks/{lesson}.ipynb").read_text())["metadata"]["scaleup"]["minutes"]
+        for lesson in LESSONS
+    ]
+    said = f"{len(LESSONS)} lessons, {sum(minutes) / 60:.0f} hours"
+    assert said in text_of(site / "book/index.html")
+
+
+@pytest.mark.processes
+def test_cells_of_ranks_are_coloured_as_python(site):
+    cells = {}
+    for name in NOTEBOOKS:
+        blocks = re.findall(
+            r'<div class="highlight-ipython3.*?</pre>', (site / f"{name}.html").read_text(), re.S
+        )
+        cells |= {f"{name} {n}": block for n, block in enumerate(blocks) if "%%px" in block}
+    assert len(cells) > 10, "few cells begin with %%px, so this test shows little"
+    assert [name for name, block in cells.items() if '<span class="n">' not in block] == []
+
+
 # ---- what README.md, CONTRIBUTING.md and the book's pages say ----
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/index.md", "book/start/install.md"])
+def test_the_first_commands_work_for_somebody_who_has_nothing_yet(page):
+    address = yaml.safe_load((TOP / "_config.yml").read_text())["repository"]["url"]
+    block = re.search(r"^```[^\n]*bash\n(?::[^\n]*\n)*(.*?)^```", (TOP / page).read_text(), re.M | re.S)[1]
+    clone, make = block.splitlines()
+    assert clone == f"git clone {address} && cd {address.rpartition('/')[2]}" and make.split()[:2] == [
+        "make",
+        "lab",
+    ]
 
 
 def spans(text: str) -> list[str]:

@@ -140,7 +140,7 @@ def _check_size(nodes: int | None, link_mbit: int | None, mode: str | None) -> N
     if nodes is not None and not 1 <= nodes <= most:
         raise CourseError(f"The practice supercomputer has 1 to {most} nodes, not {nodes}.")
     if link_mbit is not None and not 1 <= link_mbit <= 100_000:
-        raise CourseError(f"A link of {link_mbit} Mbit/s cannot be made. Choose 1 to 100,000.")
+        raise CourseError(f"A link cannot have {link_mbit} Mbit/s. Choose 1 to 100,000.")
     if mode not in (None, "namespaces", "plain"):
         raise CourseError(f"There is no mode '{mode}'. Known: namespaces, plain.")
 
@@ -170,7 +170,7 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
         installed = slurm.obtain()
         separate = namespace_words() if mode != "plain" else None
         if mode == "namespaces" and not separate:
-            raise CourseError("This system lets you make no namespaces. Use the plain mode.")
+            raise CourseError("This system does not let you make namespaces. Use the plain mode.")
         if not separate and not installed.munged:
             raise CourseError("Plain mode needs munge. On Debian and Ubuntu: sudo apt install munge.")
         place = folder()
@@ -300,7 +300,7 @@ def _sweep_up() -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     if place.is_symlink() or (place.exists() and place.stat().st_uid != os.getuid()):
-        raise CourseError(f"{place} belongs to somebody else. Remove it, or ask them to.")
+        raise CourseError(f"{place} belongs to another user. Remove it, or ask them to.")
     shutil.rmtree(place, ignore_errors=True)
 
 

@@ -66,7 +66,7 @@ class Validator:
         self._separate = cluster.namespace_words() if self.mode != "plain" else None
         if not self._separate and not installed.munged:
             raise CourseError(
-                "This system lets you make no namespaces, so munge is needed. "
+                "This system does not let you make namespaces, so munge is needed. "
                 "On Debian and Ubuntu: sudo apt install munge."
             )
         shallow = len(tempfile.gettempdir()) <= cluster.LONGEST_FOLDER
@@ -174,14 +174,14 @@ class Validator:
                 env=self._environment, timeout=ANSWER_LIMIT,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise CourseError(f"Slurm gave no answer in {ANSWER_LIMIT:.0f} seconds. Try again.") from None
+            raise CourseError(f"Slurm did not answer within {ANSWER_LIMIT:.0f} seconds. Try again.") from None
 
     def check(self, script: Path, extra: Iterable[str] = ()) -> Verdict:
         """Ask about one script; `extra` are options as for sbatch. Raises CourseError if it is no script."""
         script, extra = Path(script), list(extra)
         text = read(script)
         if any(process.poll() is not None for process in self._running):
-            raise CourseError("The scheduler has ended. Start the check anew.")
+            raise CourseError("The scheduler has ended. Start the check again.")
         said = self._run("sbatch", "--test-only", *extra, str(script.resolve()))
         words = (said.stderr + said.stdout).replace(f"{self.folder}/bin/", "").strip()
         if re.search(r"^nsenter:|[Uu]nable to contact|[Ss]ocket timed out", words, re.MULTILINE):

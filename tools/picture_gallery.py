@@ -32,6 +32,7 @@ from scaleup.notebook.diagrams import (
     on_ranks,
     ring,
     shrinking,
+    stacks,
 )
 from scaleup.paths import root
 
@@ -119,6 +120,19 @@ def example_shrinking() -> Drawing:
     taken = {"restarts": 60, "idle hours": 140}
     title = "A fifth of the hours trains nothing"
     return shrinking(title, ("paid", 1000), taken, "trains", unit="hours")
+
+
+def example_stacks() -> Drawing:
+    """What lies on what: the layers of each stack from the top, and below them what all share."""
+    brought = {"with a module": "the module's PyTorch", "in a container": "the image's PyTorch"}
+    return stacks(
+        "The driver is always the node's",
+        {
+            way: [Piece("activations", "your environment"), Piece("parameters", words)]
+            for way, words in brought.items()
+        },
+        below=[Piece("plain", "the node's kernel and GPU driver")],
+    )
 
 
 def example_areas() -> Drawing:

@@ -25,6 +25,10 @@ MEMORY = {LONG: {"parameters": 16, "gradients": 0.1}, "b": {"parameters": 90}}
 BUDGET = {"6 by 10, " + LONG: (6, 10), "30 by 2": (30, 2)}
 TAKEN = {LONG: 30, "little": 1}
 LANES = {"rank 0": [Span(0, 40), Span(30, 60, "idle", "waits")]}
+LAYERS = {
+    "with a module": [Piece("activations", "yours"), Piece("parameters", "the module's")],
+    "in a container": [Piece("tokens", "the image's")],
+}
 GALLERY = {
     "exchange": lambda: diagrams.on_ranks("A mean", HELD, after=MEAN, step="all_reduce"),
     "shards": lambda: diagrams.on_ranks("Shards on two nodes", SHARDS, nodes=2),
@@ -41,6 +45,7 @@ GALLERY = {
     "flow": lambda: diagrams.flow("Who starts whom", BOXES, ARROWS, frames={"node 0": ["a"]}),
     "lumi": lambda: diagrams.node("lumi-g"),
     "leonardo": lambda: diagrams.node("leonardo-booster"),
+    "stacks": lambda: diagrams.stacks("Layers", LAYERS, below=[Piece("plain", "the driver")]),
     "course": lambda: diagrams.course("planning"),
 }  # fmt: skip
 
@@ -177,6 +182,15 @@ def test_windows_are_dealt_in_turn_and_a_second_time_is_seen():
     assert [kind for *_, kind in dealt] == ["tokens"] * 5 + ["here"]
     assert [x for x, *_ in dealt] == sorted(x for x, *_ in dealt) and len({y for _, y, _ in dealt}) == 2
     assert len({y for _, y, _ in dealt[::2]}) == 1 < len({y for _, y, _ in dealt})
+
+
+def test_layers_of_a_stack_lie_in_their_order_on_what_all_share():
+    picture = diagrams.stacks("Layers", LAYERS, below=[Piece("plain", "the driver")])
+    assert "with a module, from the top: yours; the module's; the driver." in picture.alt
+    boxes = re.findall(r'<rect x="[\d.]+" y="([\d.]+)" width="([\d.]+)"[^>]*class="(\w+)"', picture.svg())
+    place = {kind: (float(y), float(w)) for y, w, kind in boxes}
+    assert place["activations"][0] == place["tokens"][0] < place["parameters"][0] < place["plain"][0]
+    assert place["plain"][1] > 2 * place["tokens"][1]
 
 
 def test_a_measured_picture_says_so_and_no_other_does():

@@ -13,9 +13,11 @@ from .lanes import Span, lanes
 from .machine_node import node
 from .rings import ring
 from .shrinking import shrinking
+from .stacks import stacks
 from .tensors import Piece, cut, on_ranks
 
 __all__ = [
     "KINDS", "Arrow", "Box", "Drawing", "Piece", "Span",
     "areas", "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "ring", "shrinking",
+    "stacks",
 ]  # fmt: skip

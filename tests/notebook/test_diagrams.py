@@ -163,6 +163,12 @@ def test_an_area_is_a_closed_shape_within_the_picture():
     assert 'd="M0,80 L0,40 L50.0,60 L50.0,80 Z"' in picture.svg() and picture.height >= 80
 
 
+def test_lanes_of_many_spans_are_summed_up_where_asked_and_the_others_told():
+    rows = {"a": [Span(0, 40, "compute"), Span(40, 60, "backward")], "b": [Span(n, 9 + n) for n in range(5)]}
+    alt = diagrams.lanes("Time", rows, unit="ms", tell=False).alt
+    assert "a: compute from 0 to 40, backward from 40 to 60 ms." in alt and "b: 5 spans until 13 ms." in alt
+
+
 def test_many_spans_that_overlap_become_thin_and_stay_apart():
     spans = [Span(n, 60 + n, "communication", "a message") for n in range(39)]
     boxes = re.findall(

@@ -34,8 +34,9 @@ def lanes(
     """A lane per row, with its spans to one scale; `marks` are moments with a name, drawn through all lanes.
 
     Spans of one lane that overlap are stacked beneath each other, thin where they are many. `tell`: say every
-    span in the alternative text; else only how many there are and until when. `legend` is {kind: words} where
-    the names of the kinds do not say what the spans are. A row without spans is a heading.
+    span in the alternative text; else, of a lane with more than three, only how many and until when. `legend`
+    is {kind: words} where the names of the kinds do not say what the spans are. A row without spans is a
+    heading.
     """
     picture = Drawing(title, width=width, measured=measured)
     left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
@@ -67,7 +68,7 @@ def lanes(
             words = span.words if depth <= 4 and wide(span.words) + 4 <= w else ""
             picture.box(x_of(span.start), y + level * (each + gap), w, each, span.kind, words)
         y += max(depth * (each + gap), height) + 6
-        if tell:
+        if tell or len(spans) <= 3:
             told = [
                 f"{span.words or (legend or {}).get(span.kind, span.kind)} from {sign}{_short(span.start)} "
                 f"to {sign}{_short(span.end)}"

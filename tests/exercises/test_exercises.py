@@ -220,6 +220,16 @@ def test_a_derived_notebook_has_no_outputs_no_answers_and_the_same_ids(course):
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def test_a_cell_that_only_tells_facts_keeps_its_output(tmp_path):
+    output = new_output("stream", name="stdout", text="facts")
+    tags = ["keep-output"], []
+    cells = [new_code_cell("1", execution_count=1, outputs=[output], metadata={"tags": t}) for t in tags]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "facts.ipynb")
+    notebook = nbformat.reads(derive(tmp_path / "facts.ipynb"), 4)
+    nbformat.validate(notebook)
+    assert [len(cell.outputs) for cell in notebook.cells] == [1, 0]
+
+
 def test_deriving_twice_writes_nothing(course):
     assert starters.derive_all() == []
     Path("small_run.py").write_text("ranks = 9\n")

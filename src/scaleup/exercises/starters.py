@@ -11,8 +11,9 @@ by hand. `python -m tools.derive_starters` derives `exercises/PART/…` from the
 
 becomes, in the starter, the lines below `### STARTER` without their `# `: an empty answer with its name kept,
 or a buggy version in a find-the-bug exercise (no line at all: the bug is a missing line). A block without
-`### STARTER` becomes one line, `...  # your answer`, at the block's indentation. Outputs are cleared, cells
-tagged `solution` are dropped, and relative links in prose lose the one `../` that the starter does not need.
+`### STARTER` becomes one line, `...  # your answer`, at the block's indentation. Outputs are cleared, but not
+those of cells tagged `keep-output`; cells tagged `solution` are dropped; and relative links in prose lose the
+one `../` that the starter does not need.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ def derive(source: Path) -> str:
     for number, cell in enumerate(notebook.cells, 1):
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+            cell.execution_count = None
+            if "keep-output" not in cell.metadata.get("tags", []):
+                cell.outputs = []
             cell.source = starter_code(cell.source, f"{source.name}, cell {number}", cell=True)
         elif cell.cell_type == "markdown":
             cell.source = _LINK_UP.sub(r"\1", cell.source)

@@ -43,7 +43,7 @@ def shrinking(
                 picture.text(x - 6, y + 16, minus, anchor="end")
             else:
                 picture.text(after, y + 16, minus)
-            picture.says.append(f"{name} takes {told(amount)} {unit}, {told(rest)} are left.")
+            picture.says.append(f"Less {told(amount)} for {name}: {told(rest)}.")
         y += ROW
     picture.height = y - ROW + HEIGHT
     picture.says.insert(0, f"{whole[0]}: {told(whole[1])} {unit}.")

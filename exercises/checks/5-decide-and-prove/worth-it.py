@@ -68,7 +68,7 @@ formula(
                "for 3 EUR, 9,000 tokens a second and [0.05, 0.2, 0.1] lost it is 135.37 EUR, yours is "
                "3.00")])  # fmt: skip
 
-SPOT = ("the cloud stands there at its spot price, Vega at its list price. A run that may not be "
+SPOT = ("the cloud is there at its spot price, Vega at its list price. A run that may not be "
         "interrupted pays the list price")  # fmt: skip
 NODE = "device-hours are multiplied by the price of a node-hour: a node has several devices"
 PEOPLE = "nobody works: the weeks of people are missing"
@@ -326,7 +326,7 @@ def first_name_off(answer):
     if not isinstance(answer, list | tuple | set) or len(names := list(dict.fromkeys(answer))) != 3:
         raise NotYet(THREE_NAMES)
     if unknown := [name for name in names if name not in costs.assumptions()]:
-        raise NotYet(f"{unknown[0]!r:.40} is no name of the list")
+        raise NotYet(f"{unknown[0]!r:.40} is not a name of the list")
     swings = costs.sensitivity(lambda a: costs.supercomputer(8000, 100e9, a).days(100e9), costs.example())
     days = {swing.name: swing.size for swing in swings}
     wrong = [name for name in names if name not in list(days)[:3]]
@@ -359,4 +359,4 @@ rules(
     also=[says(["porting_weeks"] * 3, THREE_NAMES),
           says("porting_weeks, pue, salary", THREE_NAMES),
           says(["porting_weeks", "porting_week", "pue"],
-               "'porting_week' is no name of the list")])  # fmt: skip
+               "'porting_week' is not a name of the list")])  # fmt: skip

@@ -124,15 +124,13 @@ def example_shrinking() -> Drawing:
 
 def example_stacks() -> Drawing:
     """What lies on what: the layers of each stack from the top, and below them what all share."""
-    brought = {"with a module": "the module's PyTorch", "in a container": "the image's PyTorch"}
-    return stacks(
-        "The driver is always the node's",
-        {
-            way: [Piece("activations", "your environment"), Piece("parameters", words)]
-            for way, words in brought.items()
-        },
-        below=[Piece("plain", "the node's kernel and GPU driver")],
-    )
+    mine = Piece("activations", "your environment")
+    driver = Piece("plain", "the node's driver")
+    columns = {
+        "with a module": [mine, Piece("parameters", "the module's PyTorch")],
+        "in a container": [mine, Piece("tokens", "the image's PyTorch")],
+    }
+    return stacks("The driver is always the node's", columns, below=[driver])
 
 
 def example_areas() -> Drawing:

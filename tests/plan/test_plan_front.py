@@ -57,9 +57,9 @@ def test_a_plan_that_hopes_for_more_than_any_run_reached_says_so():
     ("more", "says"),
     [
         ({"nodes": 0}, "0 nodes are impossible"),
-        ({"nodes": 2.5}, "nodes=2.5 is no whole number"),
-        ({"nodes": True}, "nodes=True is no whole number"),
-        ({"seq": "long"}, "seq='long' is no whole number"),
+        ({"nodes": 2.5}, "nodes=2.5 is not a whole number"),
+        ({"nodes": True}, "nodes=True is not a whole number"),
+        ({"seq": "long"}, "seq='long' is not a whole number"),
         ({"tokens": float("nan")}, "tokens=nan is impossible"),
         ({"tokens": "many"}, "tokens='many' is impossible"),
         ({"price": -1}, "price=-1 is impossible"),

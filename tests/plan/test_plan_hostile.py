@@ -147,7 +147,7 @@ def test_shapes_of_any_size_within_the_limits_are_planned():
 
 
 def test_ten_to_the_nine_layers_are_refused():
-    with pytest.raises(CourseError, match="layers=1000000000 is no size of a model"):
+    with pytest.raises(CourseError, match="layers=1000000000 is impossible"):
         Shape(**SHAPE | {"layers": 10**9})
 
 

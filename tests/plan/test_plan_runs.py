@@ -128,7 +128,7 @@ def test_a_complete_row_is_read_without_a_remark():
         ({"micro_batch": ""}, "micro_batch="),
         ({"global_batch_seqs": ""}, "global_batch=128: not given"),
         ({"precision": ""}, "precision=16: not given; 16 bit"),
-        ({"tp": "two"}, "tp='two' is no whole number"),
+        ({"tp": "two"}, "tp='two' is not a whole number"),
         ({"seq": ""}, "seq=2048: not given"),
         ({"model": "GPT 7B", "params_b": "7"}, "layers="),
         ({"zero_stage": ""}, "zero=1: not given"),

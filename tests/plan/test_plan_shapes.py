@@ -147,8 +147,8 @@ def test_a_name_that_only_resembles_one_means_none(name):
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"layers": 0}, "layers=0 is no size"),
-        ({"layers": 10**9}, "layers=1000000000 is no size"),
+        ({"layers": 0}, "layers=0 is impossible"),
+        ({"layers": 10**9}, "layers=1000000000 is impossible"),
         ({"heads": 7}, "does not split into 7 heads"),
         ({"kv_heads": 3}, "cannot share 3 key-value heads"),
         ({"experts": 8}, "experts_per_token"),
@@ -222,7 +222,7 @@ def test_a_model_is_known_by_its_sizes():
     ("text", "says"),
     [
         ("layers=2,hidden=64", "The model's heads is missing"),
-        ("layers=two,hidden=64", "layers='two' is no size"),
+        ("layers=two,hidden=64", "layers='two' is impossible"),
         ("layers=2,width=64", "A model has no size 'width'"),
         ("layers=2,hidden=66,heads=4,ffn=128,vocab=100", "heads"),
         ("=", "A model has no size ''"),

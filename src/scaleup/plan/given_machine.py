@@ -46,10 +46,10 @@ def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-3 <= value < 1e9:
             raise CourseError(
-                f"{key}={value!r:.40} of {name} is no number from 0.001. Leave out what is unknown."
+                f"{key}={value!r:.40} of {name} is not a number from 0.001. Leave out what is unknown."
             )
     if facts["devices_per_node"] != int(facts["devices_per_node"]):
-        raise CourseError(f"devices_per_node={facts['devices_per_node']!r} of {name} is no whole number.")
+        raise CourseError(f"devices_per_node={facts['devices_per_node']!r} of {name} is not a whole number.")
     device = accelerators.find(_line(facts["device"]))
     remarks = []
     if not device.fitted:

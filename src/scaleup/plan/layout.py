@@ -113,7 +113,7 @@ class Layout:
         ways = (self.dp, self.tp, self.pp, self.cp, self.ep, self.vp, self.micro_batch)
         for value, field in zip(ways, ("dp", "tp", "pp", "cp", "ep", "vp", "micro_batch"), strict=True):
             if not isinstance(value, int) or not 1 <= value <= 10**6:
-                raise CourseError(f"{field}={value!r:.40} is no way to split. Give a whole number from 1.")
+                raise CourseError(f"{field}={value!r:.40} is impossible. Give a whole number from 1.")
         if self.zero not in (0, 1, 2, 3):
             raise CourseError(f"zero={self.zero!r:.40}: the stages of ZeRO are 0, 1, 2 and 3.")
         if self.recompute not in RECOMPUTE:

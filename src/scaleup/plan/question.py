@@ -69,7 +69,7 @@ class Question:
             if value is None and name in LAYOUT:
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
-                raise CourseError(f"{name}={value!r:.40} is no whole number. Give one, such as {name}=4.")
+                raise CourseError(f"{name}={value!r:.40} is not a whole number. Give one, such as {name}=4.")
         for name in NUMBERS:
             value = getattr(self, name)
             if value is None and name in ("deadline", "largest"):

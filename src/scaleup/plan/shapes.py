@@ -44,11 +44,11 @@ class Shape:
         for field in ("layers", "hidden", "heads", "ffn", "vocab"):
             value = getattr(self, field)
             if not isinstance(value, int) or not 1 <= value <= LARGEST:
-                raise CourseError(f"{field}={value!r:.40} is no size of a model. Give a whole number from 1.")
+                raise CourseError(f"{field}={value!r:.40} is impossible. Give a whole number from 1.")
         for field in ("kv_heads", "head_dim", "positions", "experts", "experts_per_token"):
             value = getattr(self, field)
             if not isinstance(value, int) or not 0 <= value <= LARGEST:
-                raise CourseError(f"{field}={value!r:.40} is no size of a model. Give a whole number, or 0.")
+                raise CourseError(f"{field}={value!r:.40} is impossible. Give a whole number, or 0.")
         if not self.kv_heads:
             object.__setattr__(self, "kv_heads", self.heads)
         if not self.head_dim:
@@ -279,7 +279,7 @@ def from_sizes(text: str) -> Shape:
         if name not in fields:
             raise CourseError(f"A model has no size {name[:LONGEST_NAME]!r}. It has {', '.join(fields)}.")
         if not (value.isascii() and value.isdigit() and len(value) < 12):
-            raise CourseError(f"{name}={value[:LONGEST_NAME]!r} is no size of a model. Give a whole number.")
+            raise CourseError(f"{name}={value[:LONGEST_NAME]!r} is impossible. Give a whole number.")
         sizes[name] = int(value) if fields[name].type == "int" else value != "0"
     needed = ("layers", "hidden", "heads", "ffn", "vocab")
     if missing := [name for name in needed if name not in sizes]:

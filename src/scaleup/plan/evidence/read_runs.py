@@ -84,7 +84,7 @@ class Reading:
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or value != int(value):
-            self.remarks.append(f"{name}={text[:20]!r} is no whole number and is not used.")
+            self.remarks.append(f"{name}={text[:20]!r} is not a whole number and is not used.")
             return None
         if not 1 <= value <= LARGEST.get(name, 10**6):
             raise CourseError(f"{name}={text[:20]} is impossible. Give a number that a run can have.")
@@ -185,7 +185,7 @@ def shape_of(reading: Reading, tp: int) -> Shape:
     params = number(row, "params_b")
     params = params * 1e9 if params else None
     if params and not 1e5 <= params <= 1e15:
-        raise CourseError(f"params_b={text(row, 'params_b')[:20]} is no size of a model.")
+        raise CourseError(f"params_b={text(row, 'params_b')[:20]} is impossible as a model's size.")
     gated = any(w in low for w in ("llama", "mistral", "qwen", "gemma"))
     if not vocab:
         vocab = 250880 if "bloom" in low else 128256 if "llama" in low else 51200

@@ -387,6 +387,7 @@ values(
 
 def on_two_ranks_bugs(path):
     """One rank's view of a run of the file: the weights, the windows, the gradients and the file written."""
+    import os
     import runpy
 
     import torch
@@ -399,7 +400,7 @@ def on_two_ranks_bugs(path):
     from scaleup.text.windows import Windows
 
     seen = {"start": [], "end": [], "own": {}, "averaged": [], "epochs": [], "numbers": [], "saved": []}
-    seen |= {"sampled": True, "part": 1.0, "barred": False}
+    seen |= {"sampled": True, "part": 1.0, "barred": False, "made": []}
     losses = []
 
     def some(tensor):
@@ -414,7 +415,9 @@ def on_two_ranks_bugs(path):
 
     def build(model, *args, made=GPT.__init__):
         made(model, *args)
+        seen["made"] = [some(p) for p in model.parameters()]
         for number, parameter in enumerate(model.parameters()):
+            parameter.data += 1e-3 * int(os.environ["RANK"])  # so that equal seeds are not enough
 
             def look(parameter, number=str(number)):
                 seen["own"].setdefault(number, some(parameter.grad))
@@ -478,7 +481,7 @@ def two_views(path):
     mean = [[(x + y) / 2 for x, y in zip(p, q, strict=True)] for p, q in zip(own, other, strict=True)]
     double = [[2 * x for x in p] for p in mean]
     return SimpleNamespace(
-        one=one, two=two, steps=True, tensors=len(mean), weights=len(weights),
+        one=one, two=two, steps=True, tensors=len(mean), weights=len(weights), seeded=one.made == two.made,
         same=same(*zip(*weights, strict=True)), end=same(one.end, two.end),
         mean=same(one.averaged, mean), summed=same(one.averaged, double) if one.averaged else 0,
         alone=same(one.averaged, own), part=one.part, alone_at_barrier=one.barred or two.barred,
@@ -499,6 +502,11 @@ rules(
         slip(lambda seen: not seen.steps, "the file makes no step of the optimizer. Leave the "
                                           "training loop in it",
              {"            optimizer.step()\n": ""}),
+        slip(lambda seen: not seen.same and seen.seeded,
+             "bug left: the weights are equal only because the seeds are. Send rank 0's to all, whatever the "
+             "seeds",
+             {"manual_seed(rank)": "manual_seed(0)", RIGHT: "pass"},
+             {"    torch.manual_seed(rank)\n": "", RIGHT: "pass"}),
         slip(lambda seen: not seen.same,
              "bug left: the ranks start from different weights, and nobody sends them "
              "around", {RIGHT: "pass"}),

@@ -89,6 +89,17 @@ def test_a_dark_page_is_printed_in_dark_ink_and_is_dark_again_afterwards(browser
     page.close()
 
 
+def test_the_folds_of_a_text_are_open_on_paper(browser, site):
+    page = dark(browser, site, "notebooks/5-decide-and-prove/planning")
+    read = """folds => folds.map(fold => getComputedStyle(fold, "::details-content").contentVisibility)"""
+    seen = []
+    for media in ("screen", "print"):
+        page.emulate_media(media=media)
+        seen.append(set(page.locator(".bd-article details:not([class])").evaluate_all(read)))
+    assert seen == [{"hidden"}, {"visible"}]
+    page.close()
+
+
 def test_a_picture_that_moves_is_played_each_time_its_fold_is_opened(browser, site):
     page = dark(browser, site, PICTURES)
     fold = page.locator("details.motion")
@@ -101,7 +112,9 @@ def test_a_picture_that_moves_is_played_each_time_its_fold_is_opened(browser, si
     page.close()
 
 
-@pytest.mark.parametrize("name", [FIRST, PICTURES, "book/start/install", "book/reference/glossary"])
+@pytest.mark.parametrize(
+    "name", [FIRST, PICTURES, "book/start/install", "book/machines/scripts", "book/machines/lumi-g"]
+)
 def test_a_phone_shows_all_of_a_page_s_width(browser, site, name):
     page = dark(browser, site, name, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

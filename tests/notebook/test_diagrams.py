@@ -154,7 +154,7 @@ def test_what_is_taken_lies_where_the_rest_ends():
     assert float(rest) + float(taken) == pytest.approx(float(whole), abs=0.1) and kind == "compute"
     assert float(after) == pytest.approx(float(x) + float(rest), abs=0.1)
     assert float(last) == pytest.approx(float(whole) * 29 / 60, rel=1e-2)
-    assert "little takes 1 minutes, 29 are left. useful: 29 minutes." in picture.alt
+    assert "Less 1 for little: 29. useful: 29 minutes." in picture.alt
 
 
 def test_an_area_is_a_closed_shape_within_the_picture():

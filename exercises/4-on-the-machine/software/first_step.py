@@ -1,4 +1,4 @@
-"""What the libraries of a training run read and write, in miniature. offline_job.sh runs it."""
+"""What the libraries of a training run read and write. offline_job.sh runs it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-# What a module system does, as one function of the shell: it edits environment variables.
+# What a module system does, as one function of the shell: it edits variables.
 module() {
     local action=$1 name=$2 word variable value
     if [ "$action" = purge ]; then

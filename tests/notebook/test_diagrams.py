@@ -210,9 +210,10 @@ def test_a_measured_picture_says_so_and_no_other_does():
 def test_numbers_of_a_measured_picture_stand_behind_the_sign_that_is_not_compared():
     rows = {"a": {"parameters": 16.0, "gradients": 32.0}}
     for measured, sign in ((True, "≈ "), (False, "")):
-        bars = diagrams.bars("Memory", rows, unit="GB", measured=measured).alt
+        bars = diagrams.bars("Memory", rows, unit="GB", limit=40, measured=measured).alt
         lanes = diagrams.lanes("Time", LANES, unit="ms", marks={"end": 60}, measured=measured).alt
         assert f"{sign}48 GB (parameters {sign}16, gradients {sign}32)" in bars
+        assert ("over" in bars) != measured
         assert f"waits from {sign}30 to {sign}60 ms. end at {sign}60 ms." in lanes
 
 

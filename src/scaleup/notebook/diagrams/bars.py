@@ -23,6 +23,7 @@ def bars(
 
     `called` are {kind: what it is called in this picture}.
 
+    The alternative text says which bars do, unless they were measured: that may differ from run to run.
     A part too narrow for its number has it in the alternative text only; the sum stands behind each bar.
     `legend` is {kind: words} where the names of the kinds do not say what the parts are.
     """
@@ -63,7 +64,7 @@ def bars(
         shares = ", ".join(
             f"{(legend or {}).get(kind, kind)} {sign}{amount:,.{digits}f}" for kind, amount in parts.items()
         )
-        over = " That is over the limit." if limit and sums[name] > limit else ""
+        over = " That is over the limit." if limit and sums[name] > limit and not measured else ""
         picture.says.append(f"{name}: {sign}{sums[name]:,.{digits}f} {unit} ({shares}).{over}")
     kinds = list(dict.fromkeys(kind for parts in rows.values() for kind in parts))
     if legend or len(kinds) > 1:

@@ -1,4 +1,4 @@
-"""Every stored picture of a lesson, in a real browser: no word is cut or lies on another one."""
+"""Every stored picture of a lesson or a page, in a real browser: no word is cut or lies on another one."""
 
 import base64
 import json
@@ -30,8 +30,9 @@ LOOK = """() => [...document.querySelectorAll("svg")].map(svg => {
 
 
 def stored() -> dict[str, str]:
-    """{notebook and cell: SVG} of every drawn picture that is stored."""
-    found = {}
+    """{notebook and cell, or file: SVG} of every drawn picture that is stored."""
+    drawn = root() / "book" / "_static" / "pictures"
+    found = {file.name: file.read_text(encoding="utf-8") for file in sorted(drawn.glob("*.svg"))}
     for file in sorted(root().glob("notebooks/**/*.ipynb")):
         for number, cell in enumerate(json.loads(file.read_text(encoding="utf-8"))["cells"], 1):
             for output in cell.get("outputs", []):

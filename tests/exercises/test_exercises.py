@@ -777,6 +777,18 @@ def test_the_solution_passes_every_check(real, lesson):
     assert passed == {f"{short}/{name}" for name in load_checks(lesson).exercises}
 
 
+@pytest.mark.parametrize("reduction", ["", 'reduction="sum", ', 'reduction="mean", '])
+def test_a_law_is_found_whether_the_runs_are_added_or_averaged(real, reduction):
+    lesson = "5-decide-and-prove/scaling-laws"
+    cells = nbformat.read(starters.solution_of(lesson), 4).cells
+    source = "\n".join(cell.source for cell in cells if cell.id in ("cell-02", "cell-04", "cell-05"))
+    assert 'reduction="sum", ' in source
+    names: dict = {}
+    exec(source.replace('reduction="sum", ', reduction), names)
+    verdict = judge(lesson, load_checks(lesson).exercises["fit"], names["fit_law"])
+    assert verdict.solved, verdict.message
+
+
 @pytest.mark.processes
 @every_lesson_that_runs
 def test_the_untouched_starter_is_told_not_yet(real, lesson):

@@ -89,13 +89,18 @@ def test_a_dark_page_is_printed_in_dark_ink_and_is_dark_again_afterwards(browser
     page.close()
 
 
-def test_the_folds_of_a_text_are_open_on_paper(browser, site):
-    page = dark(browser, site, "notebooks/5-decide-and-prove/planning")
+PLAIN, DROPDOWN = "details:not([class])", ".sd-dropdown"
+FOLDS = {"5-decide-and-prove/planning": PLAIN, "3-many-devices/data-parallel": DROPDOWN}
+
+
+@pytest.mark.parametrize(("lesson", "folds"), FOLDS.items())
+def test_the_folds_of_a_text_are_open_on_paper(browser, site, lesson, folds):
+    page = dark(browser, site, f"notebooks/{lesson}")
     read = """folds => folds.map(fold => getComputedStyle(fold, "::details-content").contentVisibility)"""
     seen = []
     for media in ("screen", "print"):
         page.emulate_media(media=media)
-        seen.append(set(page.locator(".bd-article details:not([class])").evaluate_all(read)))
+        seen.append(set(page.locator(f".bd-article {folds}").evaluate_all(read)))
     assert seen == [{"hidden"}, {"visible"}]
     page.close()
 

@@ -241,6 +241,11 @@ def test_lanes_say_long_and_short_times_without_an_exponent():
     assert "short from ≈ 0 to ≈ 0.00002, long from ≈ 0.00002 to ≈ 1230 ms" in told
 
 
+def test_a_long_number_below_the_lanes_stays_away_from_the_unit():
+    svg = diagrams.lanes("Time", {"one step": [Span(0, 162)]}, unit="ms").svg()
+    assert ">100<" in svg and ">150<" not in svg
+
+
 def test_motion_waits_behind_play_and_respects_who_wants_none():
     bundle = GALLERY["ring"]()._repr_mimebundle_()["text/html"]
     still, moving = (base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", bundle))

@@ -90,7 +90,7 @@ def lanes(
     while tick <= end + step / 1e6:
         x = x_of(tick)
         picture.line(x, y, x, y + 4, width=1)
-        if x + 6 < width - wide(unit) - 8 or tick == begin:
+        if x + wide(f"{tick:g}") / 2 < width - wide(unit) - 8 or tick == begin:
             picture.text(x, y + 16, f"{tick:g}", anchor="middle")
         tick += step
     picture.text(width - 4, y + 16, unit, anchor="end")

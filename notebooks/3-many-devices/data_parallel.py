@@ -1,4 +1,4 @@
-"""Data-parallel training of the course's GPT, the same file on a laptop's processes and on a machine's GPUs.
+"""Data-parallel training of the course's GPT, on a laptop's cores or a machine's GPUs.
 
 torchrun --standalone --nproc-per-node=2 data_parallel.py
 """
@@ -20,7 +20,7 @@ GLOBAL_BATCH, SEQ, STEPS = 8, 128, 5
 
 
 def mean_over_ranks(loss: torch.Tensor) -> float:
-    """A rank's loss is the mean of its own share of the batch; the batch's loss is the mean of those."""
+    """The batch's loss: the mean of the ranks' losses, each of an equal share."""
     total = loss.detach().clone()
     dist.all_reduce(total)
     return total.item() / dist.get_world_size()
@@ -28,17 +28,18 @@ def mean_over_ranks(loss: torch.Tensor) -> float:
 
 def main() -> None:
     gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
+    device = torch.device("cuda:" + os.environ["LOCAL_RANK"] if gpu else "cpu")
     if gpu:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if gpu else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     if GLOBAL_BATCH % world_size:
-        raise SystemExit(f"{GLOBAL_BATCH} windows cannot be shared equally by {world_size} ranks.")
+        raise SystemExit(f"{GLOBAL_BATCH} windows do not divide by {world_size}.")
 
     dataset = Windows(corpus.prepare(quiet=True).tokens("train"), SEQ)
-    sampler = DistributedSampler(dataset, seed=1, drop_last=True)  # knows rank and world size
-    loader = DataLoader(dataset, GLOBAL_BATCH // world_size, sampler=sampler, drop_last=True)
+    sampler = DistributedSampler(dataset, seed=1, drop_last=True)  # knows the rank
+    share = GLOBAL_BATCH // world_size
+    loader = DataLoader(dataset, share, sampler=sampler, drop_last=True)
 
     torch.manual_seed(rank)  # different on purpose: DDP sends rank 0's weights to all
     model = DistributedDataParallel(GPT(GPTConfig()).to(device))
@@ -52,7 +53,8 @@ def main() -> None:
         if step == 0:
             parity.record(model, mean_over_ranks(loss))
         optimizer.zero_grad()
-    print(f"own loss {loss.item():.4f}, mean over the ranks {mean_over_ranks(loss):.4f}")
+    mean = mean_over_ranks(loss)
+    print(f"own loss {loss.item():.4f}, mean over the ranks {mean:.4f}")
     dist.destroy_process_group()
 
 

@@ -106,6 +106,41 @@ def test_a_shard_is_a_slice_with_the_rest_as_an_outline():
     assert float(slice_[1]) - float(ghost[1]) == pytest.approx(float(slice_[2]), rel=1e-3)
 
 
+def test_words_beside_a_slice_are_clear_of_its_edges():
+    for part, anchor in ((0, "start"), (3, "end")):
+        svg = diagrams.on_ranks("Shards", {"state": [Piece("tokens", "x" * 20, part, 4)]}).svg()
+        words = next(n for n in ET.fromstring(svg).iter() if n.text == "x" * 20)
+        box = next(n for n in ET.fromstring(svg).iter() if n.get("class") == "tokens")
+        left, x = float(box.get("x")), float(words.get("x"))
+        assert words.get("text-anchor") == anchor
+        assert x < left if part else x > left + float(box.get("width"))
+
+
+def test_frames_of_ranks_may_be_something_else_than_nodes():
+    held = {"state": [Piece("tokens", "a"), Piece("tokens", "b")]}
+    picture = diagrams.on_ranks("Replicas", held, groups=["replica 0", "replica 1"])
+    assert "replica 1" in picture.svg() and "node" not in picture.alt
+    assert "replica 0 is rank 0; replica 1 is rank 1." in picture.alt
+
+
+def test_a_sum_does_not_lie_on_the_line_of_the_limit():
+    svg = diagrams.bars("Bars", {"a": {"plain": 60}, "b": {"plain": 100}}, unit="GB", limit=64).svg()
+    line = next(n for n in ET.fromstring(svg).iter() if n.get("stroke-dasharray"))
+    edge = float(line.get("d").split(",")[0][1:]) if line.get("d") else float(line.get("x1"))
+    words = next(n for n in ET.fromstring(svg).iter() if n.text == "60 GB")
+    assert float(words.get("x")) == pytest.approx(edge + 6)
+
+
+def test_marks_of_a_plot_differ_in_their_form():
+    picture = diagrams.Drawing("Points")
+    for n, shape in enumerate("os^x"):
+        picture.mark(20.0 * n, 50, "gradients", shape)
+    tree = ET.fromstring(picture.svg())
+    tags = [n.tag.split("}")[1] for n in tree.iter() if n.get("class") == "gradients"]
+    assert len(tags) == 4 and {"circle", "rect", "path"} == set(tags)
+    assert picture.height >= 53
+
+
 def test_bars_are_to_scale_and_name_what_is_over_the_limit():
     rows = {"a": {"parameters": 16.0, "gradients": 32.0}, "b": {"parameters": 80.0}}
     picture = diagrams.bars("Memory", rows, unit="GB", limit=64)

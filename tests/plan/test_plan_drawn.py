@@ -141,11 +141,28 @@ def test_the_looks_are_those_of_the_lessons_pictures_and_differ_in_grey():
         p = plan(*CASES["experts"][:2], **CASES["experts"][2]).best
         looks = {}
         for piece in d(p).pieces:
-            name = piece.part.name.removesuffix(", hidden")
-            assert looks.setdefault(piece.look, name) == name
+            assert looks.setdefault((piece.look, piece.hidden), piece.part.name) == piece.part.name
     for lane in LANES:
         names = [x.name.removesuffix(", hidden") for x in step_parts(p) if x.lane == lane]
         assert len({drawn.LOOKS[name] for name in names}) == len(names)
+
+
+def test_one_bar_is_the_step_and_what_is_hidden_ends_beneath_the_backward_pass(best):
+    d = step_drawing(best)
+    step, *beneath = d.rows
+    ends = [0.0, *(piece.end for piece in step.pieces)]
+    assert [piece.start for piece in step.pieces] == pytest.approx(ends[:-1])
+    assert ends[-1] == pytest.approx(best.step.total, rel=2 * drawn.LEAST)
+    assert not any(piece.hidden for piece in step.pieces)
+    for row in beneath:
+        assert all(piece.hidden for piece in row.pieces)
+        back = next(piece for piece in step.pieces if piece.part.name == "backward")
+        assert row.pieces[0].start == 0 or row.pieces[-1].end == pytest.approx(back.end)
+    dashed = [node for node in ET.fromstring(d.svg()).iter() if "dasharray" in node.get("style", "")]
+    hidden = [piece for piece in d.pieces if piece.hidden]
+    assert len(dashed) == 2 * len(hidden)  # in the bar and in the legend
+    sums = dict(zip((row.name for row in d.lines), (row.sum[0] for row in d.lines), strict=True))
+    assert all(words in d.alt and words in d.text() for words in sums.values())
 
 
 def test_every_line_of_text_fits_and_a_plain_terminal_gets_plain_characters(best):

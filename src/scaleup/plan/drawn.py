@@ -1,4 +1,4 @@
-"""A plan drawn to scale: the fullest device's memory against its limit, and a step as lanes.
+"""A plan drawn to scale: the fullest device's memory against its limit, and what a step is spent on.
 
 One drawing comes out as SVG for a notebook and a page, as text for a shell, and as sentences for those who
 see neither. Standard library only: the page runs it in a browser. Colours and patterns are those of the
@@ -88,6 +88,11 @@ class Piece:
     def look(self) -> tuple[str, str]:
         return LOOKS[self.part.name.removesuffix(", hidden")]
 
+    @property
+    def hidden(self) -> bool:
+        """Runs beneath computing, and costs no time of its own."""
+        return self.part.lane == HIDDEN
+
 
 @dataclass(frozen=True)
 class Row:
@@ -100,7 +105,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Rows to one scale, which reaches at least to `limit`. `words` tells an amount with its unit."""
+    """Rows to one scale, which reaches at least to `limit`. `words` tells an amount with its unit.
+
+    `lines` are the same pieces in more rows, for text and sentences, which have no colours.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -109,6 +117,7 @@ class Drawing:
     words: Callable[[float], str]
     unit: str
     per_unit: float
+    lines: tuple[Row, ...] = ()
 
     @property
     def most(self) -> float:
@@ -125,7 +134,7 @@ class Drawing:
         """The drawing as sentences."""
         said = [f"{self.title}.", f"{self.limit_name.capitalize()}: {self.words(self.limit)}."]
         shown = set(self.pieces)
-        for row in self.rows:
+        for row in self.lines or self.rows:
             told = [f"{p.part.name} {self.words(p.part.amount)}" for p in row.pieces if p in shown]
             if told:
                 head = f"{row.name.capitalize()}, {row.sum[0]}" if row.name else "In it"
@@ -174,20 +183,29 @@ def memory_drawing(p: Plan) -> Drawing:
 
 
 def step_drawing(p: Plan) -> Drawing:
-    """The seconds of a step, put together by what they are spent on, not in the order in which they pass."""
+    """The seconds of a step, put together by what they are spent on, not in the order in which they pass.
+
+    What runs beneath computing ends where the backward pass does, for there the gradients' sum is hidden.
+    """
     total, found = p.step.total, [part for part in step_parts(p) if part.amount > 0]
     unit, each, words = seconds(total)
     lanes = {lane: [part for part in found if part.lane == lane] for lane in LANES}
     spent = {lane: sum(part.amount for part in parts) for lane, parts in lanes.items()}
     share = {lane: f"{spent[lane] / total:.0%}" for lane in (COMPUTING, SHOWN, WAITING)}
+    back = sum(part.amount for part in lanes[COMPUTING] if part.name in ("forward", "backward"))
     starts = {SHOWN: spent[COMPUTING], WAITING: spent[COMPUTING] + spent[SHOWN]}
-    rows = tuple(
+    starts[HIDDEN] = max(0.0, back - spent[HIDDEN])
+    lines = tuple(
         Row(lane, placed(parts, starts.get(lane, 0.0)), (words(spent[lane]), share.get(lane, "")))
         for lane, parts in lanes.items()
         if any(part.amount >= LEAST * total for part in parts)
     )
     told = [f"{share[lane]} {is_}" for lane, is_ in TOLD.items() if share[lane] != "0%"]
-    return Drawing(f"A step of {words(total)}: {', '.join(told)}", rows, total, "step", words, unit, each)
+    taken = tuple(piece for row in lines for piece in row.pieces if not piece.hidden)
+    rows = [Row("step", taken, (words(total), ""))]
+    rows += [Row("beneath the rest", row.pieces, row.sum) for row in lines if row.name == HIDDEN]
+    title = f"A step of {words(total)}: {', '.join(told)}"
+    return Drawing(title, tuple(rows), total, "step", words, unit, each, lines)
 
 
 def drawings(p: Plan) -> tuple[Drawing, Drawing]:
@@ -252,10 +270,12 @@ def _words(x: float, y: float, words: str, anchor: str = "start", style: str = "
     return f'<text {place} class="halo {style}">{escape(words)}</text>'
 
 
-def _box(x: float, y: float, w: float, h: float, look: tuple[str, str]) -> str:
-    """A rectangle in a look, with its pattern over its colour."""
+def _box(x: float, y: float, w: float, h: float, piece: Piece) -> str:
+    """A rectangle in a piece's look, with its pattern over its colour; empty, dashed where hidden."""
+    look = piece.look
+    hollow = ' style="fill:var(--page);stroke-dasharray:3 2"' if piece.hidden else ""
     place = f'x="{x:.2f}" y="{y:.1f}" width="{w:.2f}" height="{h:.1f}" rx="1.5"'
-    drawn = f'<rect {place} class="{_named(look[0])}" stroke-width="1"/>'
+    drawn = f'<rect {place} class="{_named(look[0])}" stroke-width="1"{hollow}/>'
     if look[1]:
         drawn += f'<rect {place} fill="url(#{_named(*look)})" fill-opacity="0.5"/>'
     return drawn
@@ -276,9 +296,10 @@ def _svg(d: Drawing) -> str:
     right = WIDTH - (max(1.15 * wide(row.sum[0]) for row in d.rows) + 10 if named else 2)
     scale = (right - left) / d.most
     limit = f"{d.limit_name} {d.words(d.limit)}"
-    edge, top = left + d.limit * scale, y + 26
+    edge, top = left + d.limit * scale, y + (8 if named else 26)
     middle = edge + wide(limit) / 2 <= WIDTH and edge - wide(limit) / 2 >= 0
-    shapes.append(_words(edge if middle else WIDTH, y + 18, limit, "middle" if middle else "end"))
+    if not named:
+        shapes.append(_words(edge if middle else WIDTH, y + 18, limit, "middle" if middle else "end"))
     y = top
     drawn = set(d.pieces)
     for row in d.rows:
@@ -289,19 +310,20 @@ def _svg(d: Drawing) -> str:
         for piece in row.pieces:
             if piece in drawn:
                 x, w = left + piece.start * scale, piece.part.amount * scale
-                shapes.append(_box(x, y, w, BAR, piece.look))
+                shapes.append(_box(x, y, w, BAR, piece))
                 words = piece.part.name.removesuffix(", hidden")
                 if wide(words) + 8 <= w:
                     shapes.append(_words(x + w / 2, y + BAR / 2 + 4, words, "middle"))
         for shift, line in _beside([*filter(None, row.sum)]):
             shapes.append(_words(right + 8, y + shift, line, style="bold" if line == row.sum[0] else ""))
         y += BAR + 6
-    shapes.append(_line(edge, top - 4, edge, y, 'stroke-width="2" stroke-dasharray="4 3"'))
-    shapes += _axis(d, left, right, y)
-    y += 28
+    if not named:  # the parts of a step are in no order of time: no axis, which would tell one
+        shapes.append(_line(edge, top - 4, edge, y, 'stroke-width="2" stroke-dasharray="4 3"'))
+        shapes += _axis(d, left, right, y)
+    y += 4 if named else 28
     legend = _legend(d)
     for x, dy, piece in legend:
-        shapes.append(_box(x, y + dy, 14, 12, piece.look))
+        shapes.append(_box(x, y + dy, 14, 12, piece))
         shapes.append(_words(x + 19, y + dy + 10.5, f"{piece.part.name} {d.words(piece.part.amount)}"))
     height = y + legend[-1][1] + 18
     patterns = "".join(_pattern(*look) for look in sorted({p.look for p in d.pieces}) if look[1])
@@ -355,7 +377,7 @@ def _legend(d: Drawing) -> list[tuple[float, float, Piece]]:
 
 def _text(d: Drawing, plain: int) -> Iterator[str]:
     """Each row with its bar, the parts of a single row beneath each other."""
-    rows = d.rows
+    rows = d.lines or d.rows
     if len(rows) == 1 and not rows[0].name:
         rows = tuple(Row(p.part.name, (p,), (d.words(p.part.amount), "")) for p in d.pieces)
     first = max(len(row.name) for row in rows)

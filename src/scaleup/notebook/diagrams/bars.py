@@ -57,8 +57,11 @@ def bars(
         anchor = "end" if x + wide(words) / 2 > picture.width else "middle"
         picture.text(min(x, picture.width) if anchor == "end" else x, top - 8, words, anchor=anchor)
         picture.says.append(f"The limit is {words}.")
-    for name, place in ends.items():
-        picture.text(*place, f"{sums[name]:,.{digits}f} {unit}", style="bold")
+    for name, (x, y) in ends.items():
+        words = f"{sums[name]:,.{digits}f} {unit}"
+        crossed = left + limit * scale if limit else -1.0
+        x = crossed + 6 if x - 3 < crossed < x + wide(words) else x  # behind the line, not beneath it
+        picture.text(x, y, words, style="bold")
     sign = "≈ " if measured else ""
     for name, parts in rows.items():
         shares = ", ".join(

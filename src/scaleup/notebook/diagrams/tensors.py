@@ -36,12 +36,16 @@ def on_ranks(
     after: Mapping[str, Row] | None = None,
     step: str = "",
     width: float = 440,
+    groups: Sequence[str] = (),
 ) -> Drawing:
     """A column per rank, a row per tensor; a slice has the rest of its tensor as an outline.
 
     `rows` are {name of the tensor: a Piece, or None for nothing, per rank}. With `nodes` above 1 the ranks
-    stand in as many frames. `after` has the same form: what they hold after `step`, below an arrow.
+    stand in as many frames, or in those of `groups`, the frames' names, where they are not nodes. `after` has
+    the same form: what they hold after `step`, below an arrow.
     """
+    nodes = len(groups) or nodes
+    frames = groups or [f"node {node}" for node in range(nodes)]
     picture = Drawing(title, width=width)
     ranks = len(next(iter(rows.values())))
     names = names or [f"rank {rank}" for rank in range(ranks)]
@@ -69,10 +73,15 @@ def on_ranks(
             for node in range(nodes):
                 x = x_of(node * each)
                 picture.frame(x, top - 16, each * column, y - top + 18)
-                picture.text(x + 8, top - 3, f"node {node}")
+                picture.text(x + 8, top - 3, frames[node])
         picture.height = max(picture.height, y + 2)
 
     block(rows)
+    if groups:
+        each = ranks // nodes
+        shares = [", ".join(names[n * each : (n + 1) * each]) for n in range(nodes)]
+        told = [f"{name} is {share}" for name, share in zip(groups, shares, strict=True)]
+        picture.says.append(f"{'; '.join(told)}.")
     picture.says.append(_sentence(rows, names))
     if after:
         y = picture.height + 4
@@ -93,12 +102,18 @@ def _piece(picture: Drawing, piece: Piece | None, x: float, y: float, w: float, 
     if piece.of > 1:
         picture.ghost(x, y, w, h)
     slice_ = w / piece.of
-    inside = slice_ >= wide(piece.words) + 4
+    inside = slice_ >= wide(piece.words) + 2
     picture.box(
         x + piece.part * slice_, y, slice_, h, piece.kind, piece.words if inside or piece.of == 1 else ""
     )
     if piece.words and not inside and piece.of > 1:
-        picture.text(x + w / 2, y + h / 2 + 4, piece.words, anchor="middle")
+        before, behind = piece.part * slice_, (piece.of - 1 - piece.part) * slice_
+        if wide(piece.words) > max(before, behind):
+            picture.text(x + w / 2, y + h / 2 + 4, piece.words, anchor="middle")
+        elif behind >= before:
+            picture.text(x + before + slice_ + 4, y + h / 2 + 4, piece.words)
+        else:
+            picture.text(x + before - 4, y + h / 2 + 4, piece.words, anchor="end")
 
 
 def _sentence(rows: Mapping[str, Row], names: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ HOME = Path(__file__).resolve().parents[2]
 PATHS = run_notebooks.notebooks()
 LESSONS = {p.relative_to(HOME / "notebooks").with_suffix("").as_posix(): p
            for p in PATHS if p.is_relative_to(HOME / "notebooks")}  # fmt: skip
-LONGEST, MEDIAN = 20, 8
+LONGEST, MEDIAN, WIDEST, PICTURES = 20, 8, 88, 2
 
 Rule = Callable[[NotebookNode, Path], Iterator[str]]
 RULES: list[Rule] = []
@@ -111,6 +111,10 @@ def short(notebook: NotebookNode, path: Path) -> Iterator[str]:
     for number, size in enumerate(sizes, start=1):
         if size > LONGEST:
             yield f"code cell {number} has {size} lines, more than {LONGEST}"
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        widest = max(map(len, cell.source.splitlines()), default=0)
+        if widest > WIDEST:
+            yield f"code cell {number} has {widest} columns, and a page shows {WIDEST}"
     if sizes and statistics.median(sizes) > MEDIAN:
         yield f"the median cell has {statistics.median(sizes)} lines, more than {MEDIAN}"
 
@@ -138,9 +142,23 @@ def pictures_have_words(notebook: NotebookNode, path: Path) -> Iterator[str]:
                 yield f"code cell {number} has a picture with the alternative text {alt!r}"
             elif cell.metadata.get("mystnb", {}).get("image", {}).get("alt") != alt:
                 yield f"code cell {number} does not tell its alternative text to the book"
+        for output in cell.outputs:
+            for image in re.findall(r"<img[^>]*>", output.get("data", {}).get("text/html", "")):
+                words = re.search(r'alt="([^"]*)"', image)
+                if not words or len(words[1]) < 30:
+                    yield f"code cell {number} has a drawn picture with no alternative text that tells it"
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*alt=\"[^\"])", cell.source):
             yield f"a picture without alternative text in {cell.source[:40]!r}"
+
+
+@rule
+def drawn(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    """A lesson shows who holds, sends or waits; a curve alone does not."""
+    data = [output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs]
+    pictures = sum("data:image/svg+xml" in kinds.get("text/html", "") for kinds in data)
+    if re.fullmatch(r"\d-.*", path.parent.name) and "solutions" not in path.parts and pictures < PICTURES:
+        yield f"{pictures} drawn pictures, fewer than {PICTURES}"
 
 
 @rule
@@ -205,6 +223,11 @@ def measured_numbers_are_marked(notebook: NotebookNode, path: Path) -> Iterator[
 # The rules, each on a notebook that breaks it
 
 
+def lanes_of(kind: str = "drawn") -> str:
+    alt = "Time goes to the right. Rank 0: 3 s"
+    return f'<img class="{kind}" alt="{alt}" src="data:image/svg+xml;base64,aGk=">'
+
+
 def good() -> NotebookNode:
     alt = "The loss falls steeply at first and slowly after."
     about = {
@@ -214,7 +237,7 @@ def good() -> NotebookNode:
     picture = new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": alt}})
     told = "step time: you predicted 0.8 s, measured ≈ 0.53 s\n≈ 12 tokens/s\n2026-01-02: 60 s\nLUMI-G: 2 s\n"
     told += "step time: you predicted 0.8 s, published 0.53 s, predicted / published 1.51\n"
-    drawn = {"text/html": '<img alt="Time: 3 s">', "text/plain": "Figure: Time: 3 s"}
+    lanes = new_output("display_data", {"text/html": lanes_of(), "text/plain": "Figure: Time: 3 s"})
     cells = [
         new_markdown_cell("# A lesson\n\n[data](../../data/machines.yml) and [a page](https://example.org)"),
         new_code_cell("import os", execution_count=1),
@@ -226,7 +249,7 @@ def good() -> NotebookNode:
             "draw()", execution_count=4, outputs=[picture], metadata={"mystnb": {"image": {"alt": alt}}}
         ),
         new_markdown_cell("<details><summary>Hint</summary>Think.</details>"),
-        new_code_cell("lanes()", execution_count=5, outputs=[new_output("display_data", drawn)]),
+        new_code_cell("lanes()", execution_count=5, outputs=[lanes, lanes]),
     ]
     return new_notebook(cells=cells, metadata={"scaleup": about})
 
@@ -269,6 +292,10 @@ WRONG = [
     ("pictures_have_words", lambda nb: nb.cells[4].outputs[0].metadata.clear()),
     ("pictures_have_words", lambda nb: nb.cells[4].metadata.clear()),
     ("pictures_have_words", source(5, "![](../../book/_static/logo.svg)")),
+    ("pictures_have_words", lambda nb: nb.cells[6].outputs[0].data.update(
+        {"text/html": '<img alt="Time" src="data:image/svg+xml;base64,aGk=">'})),
+    ("short", source(2, "x = '" + "x" * 90 + "'")),
+    ("drawn", lambda nb: nb.cells[6].update(outputs=nb.cells[6].outputs[:1])),
     ("one_fold_a_cell", source(5, "<details>a</details> <details>b</details>")),
     ("links_lead_somewhere", source(5, "[gone](../gone.ipynb#part)")),
     ("links_lead_somewhere", source(5, '<a href="gone.md">gone</a>')),
@@ -276,7 +303,7 @@ WRONG = [
     *(("measured_numbers_are_marked", prints(t)) for t in
       ("took 0.53 s\n", "5,000 tokens/s", "≈ 3 steps in 12 ms", "(1.5 seconds)", "12ms")),
     ("measured_numbers_are_marked", lambda nb: nb.cells[6].outputs[0].data.update(
-        {"text/html": '<img class="measured" alt="Time: 3 s">'})),
+        {"text/html": lanes_of("measured")})),
 ]  # fmt: skip
 
 

@@ -17,14 +17,19 @@ pytestmark = [
 ]
 SMALLEST = 9.5  # pixels where the column is 358 of them, as on a phone of 390
 LOOK = """() => [...document.querySelectorAll("svg")].map(svg => {
-    const [left, top, width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
-    const boxes = [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBBox()]);
-    const right = left + width, bottom = top + height;
-    const cut = boxes.filter(([, b]) => b.x < left || b.x + b.width > right || b.y + b.height > bottom);
+    const width = Number(svg.getAttribute("viewBox").split(" ")[2]), frame = svg.getBoundingClientRect();
+    const scale = width / frame.width, height = frame.height * scale;
+    const texts = [...svg.querySelectorAll("text")];
+    const boxes = texts.map(text => {
+        const r = text.getBoundingClientRect();
+        const [x, y] = [(r.x - frame.x) * scale, (r.y - frame.y) * scale];
+        return [text.textContent, {x: x, y: y, width: r.width * scale, height: r.height * scale}];
+    });
+    const cut = boxes.filter(([, b]) => b.x < 0 || b.x + b.width > width || b.y + b.height > height);
     const touch = ([, a], [, b]) => Math.min(a.x + a.width, b.x + b.width) - Math.max(a.x, b.x) > 1.5
         && Math.min(a.y + a.height, b.y + b.height) - Math.max(a.y, b.y) > 4.5;
     const over = boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => touch(a, b)).map(b => [a[0], b[0]]));
-    const sizes = [...svg.querySelectorAll("text")].map(text => text.getAttribute("font-size") * 358 / width);
+    const sizes = texts.map(text => parseFloat(getComputedStyle(text).fontSize) * 358 / width);
     return {cut: cut.map(([words]) => words), over: over, smallest: Math.min(...sizes)};
 })"""
 
@@ -51,7 +56,7 @@ def look():
         page = browser.new_page()
 
         def seen(svgs: list[str]) -> list[dict]:
-            page.set_content("".join(svg.split("?>", 1)[1] for svg in svgs))
+            page.set_content("".join(svg[svg.index("<svg") :] for svg in svgs))
             return page.evaluate(LOOK)
 
         yield seen

@@ -1,26 +1,36 @@
-"""Figures that read in both themes, in grey and for colour-blind eyes, each with a text that says it."""
+"""Curves that read in both themes, in grey and for colour-blind eyes, each with a text that says it."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import re
+import textwrap
 
 import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK = "#808080"  # readable on white and on black
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
+from .diagrams.canvas import FONTS, image
+from .diagrams.canvas import INK as INKS
+
+INK, BLUE, ORANGE, GREEN = "#808080", "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
+THEMES = {
+    INK: INKS,
+    BLUE: (BLUE, "#5fb4e8"),
+    ORANGE: (ORANGE, "#f0955a"),
+    GREEN: (GREEN, "#45c9a0"),
+}  # what is drawn in each of them on a light and on a dark page
 STYLE = {
-    "figure.figsize": (7, 3.6),
+    "figure.figsize": (5.6, 3.4),
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
     "xtick.color": INK,
     "ytick.color": INK,
     "text.color": INK,
@@ -32,7 +42,9 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN], linestyle=["-", "--", ":"]),
-    "font.size": 10,
+    "font.size": 11,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "scaleup",
 }
 
 
@@ -40,7 +52,7 @@ def figure(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """An empty figure in the course's style: its title is the takeaway, its labels carry units."""
     with plt.rc_context(STYLE):
         made, axes = plt.subplots()
-        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.set(title=textwrap.fill(title, 52), xlabel=xlabel, ylabel=ylabel)
     return made, axes
 
 
@@ -49,37 +61,31 @@ def label(axes: Axes, words: str, point: tuple[float, float], shift: tuple[float
     axes.annotate(words, point, xytext=shift, textcoords="offset points", color=INK)
 
 
-def show(made: Figure, alt: str) -> None:
-    """Display a figure once, as a PNG whose alternative text says what the picture shows."""
-    picture = io.BytesIO()
+def svg(made: Figure) -> str:
+    """The figure as SVG with text as text, its colours as variables that follow the page's theme."""
+    file = io.StringIO()
     with plt.rc_context(STYLE):
         if made.axes and made.axes[0].get_legend_handles_labels()[0]:
             made.axes[0].legend()
-        made.savefig(picture, format="png", dpi=110, bbox_inches="tight")
+        made.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    names = {colour: f"--ink-{number}" for number, colour in enumerate(THEMES)}
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
+    text = re.sub(r"font: ([^;\"]*?[\d.]+px) [^;\"]*", rf"font: \1 {FONTS}", text)
+    for colour, name in names.items():
+        text = text.replace(colour, f"var({name})")
+
+    def variables(theme: int) -> str:
+        return ";".join(f"{name}:{THEMES[colour][theme]}" for colour, name in names.items())
+
+    dark = f"@media screen and (prefers-color-scheme:dark){{:root{{{variables(1)}}}}}"
+    style = f"<style>:root{{{variables(0)}}}{dark}</style>"
+    return text.replace("<defs>", f"{style}<defs>", 1)
+
+
+def show(made: Figure, alt: str) -> None:
+    """Display a figure once; `alt` says what it shows. What a curve shows was measured: nbval skips it."""
+    picture = svg(made)
     plt.close(made)
-    content = {"image/png": picture.getvalue(), "text/plain": f"Figure: {alt}"}
-    display(content, raw=True, metadata={"image/png": {"alt": alt}})
-
-
-def who_holds_what(title: str, holders: Sequence[str], rows: Mapping[str, Sequence[str]], alt: str) -> None:
-    """Draw a grid: a column per rank, a row per thing held. Cells with the same words have the same look."""
-    looks: dict[str, int] = {}
-    with plt.rc_context(STYLE):
-        made, axes = plt.subplots(figsize=(1.6 + 2.1 * len(holders), 0.6 + 0.62 * len(rows)))
-        axes.set(title=title, xlim=(-0.05, len(holders)), ylim=(len(rows), 0))
-        for y, (name, contents) in enumerate(rows.items()):
-            axes.text(-0.1, y + 0.45, name, ha="right", va="center")
-            for x, words in enumerate(contents):
-                look = looks.setdefault(words, len(looks))
-                colour, hatch = (BLUE, ORANGE, GREEN)[look % 3], HATCHES[look % len(HATCHES)]
-                place = {"xy": (x + 0.03, y + 0.08), "width": 0.94, "height": 0.74, "alpha": 0.8}
-                box = plt.Rectangle(**place, facecolor="none", edgecolor=colour, hatch=hatch)
-                axes.add_patch(box)
-                background = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-                axes.text(x + 0.5, y + 0.45, words, ha="center", va="center", color="black", bbox=background)
-        for x, name in enumerate(holders):
-            axes.text(x + 0.5, -0.05, name, ha="center", va="bottom", weight="bold")
-        axes.title.set_position((0.5, 1.2))
-        axes.axis("off")
-        axes.set_title(title, pad=24)
-    show(made, alt)
+    width = float(re.search(r'width="([\d.]+)pt"', picture)[1])
+    content = {"text/html": image(picture, alt, width * 1.09, measured=True), "text/plain": f"Figure: {alt}"}
+    display(content, raw=True)

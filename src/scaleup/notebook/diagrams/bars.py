@@ -58,7 +58,7 @@ def bars(
         picture.text(min(x, picture.width) if anchor == "end" else x, top - 8, words, anchor=anchor)
         picture.says.append(f"The limit is {words}.")
     for name, (x, y) in ends.items():
-        words = f"{sums[name]:,.{digits}f} {unit}"
+        words = f"{sums[name]:,.{digits}f} {unit}".rstrip()
         crossed = left + limit * scale if limit else -1.0
         x = crossed + 6 if x - 3 < crossed < x + wide(words) else x  # behind the line, not beneath it
         picture.text(x, y, words, style="bold")
@@ -68,7 +68,8 @@ def bars(
             f"{(legend or {}).get(kind, kind)} {sign}{amount:,.{digits}f}" for kind, amount in parts.items()
         )
         over = " That is over the limit." if limit and sums[name] > limit and not measured else ""
-        picture.says.append(f"{name}: {sign}{sums[name]:,.{digits}f} {unit} ({shares}).{over}")
+        total = f"{sign}{sums[name]:,.{digits}f} {unit}".rstrip()
+        picture.says.append(f"{name}: {total} ({shares}).{over}")
     kinds = list(dict.fromkeys(kind for parts in rows.values() for kind in parts))
     if legend or len(kinds) > 1:
         picture.legend(legend or kinds)

@@ -42,6 +42,7 @@ KINDS = {
     "plain": Look(("#f0f0f0", "#6b6b6b"), ("#262626", "#9a9a9a")),
     "here": Look(("#ffe08a", "#7d6a00"), ("#5c4a00", "#ffd24d")),
 }
+FONTS = "system-ui,-apple-system,'Segoe UI','Liberation Sans',sans-serif"
 INK = ("#1b1b1b", "#ececec")
 PAGE = ("#ffffff", "#121212")
 PATTERNS = {
@@ -72,12 +73,21 @@ def _style() -> str:
     kinds = "".join(f".{name}{{fill:var(--{name});stroke:var(--{name}-edge)}}" for name in names)
     return (
         f":root{{{variables(0)}}}@media screen and (prefers-color-scheme:dark){{:root{{{variables(1)}}}}}"
-        "text{font-family:system-ui,-apple-system,'Segoe UI','Liberation Sans',sans-serif;fill:var(--ink)}"
+        f"text{{font-family:{FONTS};fill:var(--ink)}}"
         ".title,.bold{font-weight:600}.line{stroke:var(--ink);fill:none}.head{fill:var(--ink)}"
         ".ghost{fill:none;stroke:var(--plain-edge);stroke-dasharray:4 3}"
         ".frame{fill:none;stroke:var(--plain-edge)}.halo{stroke:var(--page);stroke-width:3;paint-order:stroke}"
         f"{kinds}"
     )
+
+
+def image(svg: str, alt: str, width: float, measured: bool = False) -> str:
+    """The SVG as an <img> of HTML: it is shown even where a notebook is not trusted, and has its words."""
+    kind = ' class="measured"' if measured else ""
+    data = base64.b64encode(svg.encode()).decode()
+    style = f"width:{width:g}px;max-width:100%;height:auto;padding:0"
+    words = html.escape(alt, quote=True)
+    return f'<img{kind} alt="{words}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _motion(moments: int, seconds: float) -> str:
@@ -270,11 +280,5 @@ class Drawing:
         return made.as_svg()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        kind = ' class="measured"' if self.measured else ""
-        words = html.escape(self.alt, quote=True)
-        data = base64.b64encode(self.svg().encode()).decode()
-        picture = (
-            f'<img{kind} alt="{words}" style="width:{self.width:g}px;max-width:100%;height:auto;padding:0" '
-            f'src="data:image/svg+xml;base64,{data}">'
-        )
+        picture = image(self.svg(), self.alt, self.width, self.measured)
         return {"text/html": picture, "text/plain": f"Figure: {self.alt}"}

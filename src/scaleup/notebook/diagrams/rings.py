@@ -5,12 +5,10 @@ The still picture is the whole strip. "Play" shows the rows one after the other.
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from .canvas import Drawing, wrapped
+from .canvas import Drawing, image, wrapped
 
 Moment = Sequence[Sequence[str]]  # what each rank holds in each of its chunks, as words
 CELL, GAP, LEFT = 24, 34, 74
@@ -21,13 +19,8 @@ class Ring(Drawing):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         still = super()._repr_mimebundle_()
-        data = base64.b64encode(self.svg(seconds=1.6).encode()).decode()
-        words = html.escape(f"The same, row by row: {self.title}", quote=True)
-        style = f"width:{self.width:g}px;max-width:100%;height:auto;padding:0"
-        still["text/html"] += (
-            f'<details class="motion"><summary>Play</summary><img alt="{words}" style="{style}" '
-            f'src="data:image/svg+xml;base64,{data}"></details>'
-        )
+        moving = image(self.svg(seconds=1.6), f"The same, row by row: {self.title}", self.width)
+        still["text/html"] += f'<details class="motion"><summary>Play</summary>{moving}</details>'
         return still
 
 

@@ -22,7 +22,7 @@ THEMES = {
     GREEN: (GREEN, "#45c9a0"),
 }  # what is drawn in each of them on a light and on a dark page
 STYLE = {
-    "figure.figsize": (5.6, 3.4),
+    "figure.figsize": (5.2, 3.2),
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -52,7 +52,7 @@ def figure(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """An empty figure in the course's style: its title is the takeaway, its labels carry units."""
     with plt.rc_context(STYLE):
         made, axes = plt.subplots()
-        axes.set(title=textwrap.fill(title, 52), xlabel=xlabel, ylabel=ylabel)
+        axes.set(title=textwrap.fill(title, 46), xlabel=textwrap.fill(xlabel, 50), ylabel=ylabel)
     return made, axes
 
 
@@ -65,8 +65,11 @@ def svg(made: Figure) -> str:
     """The figure as SVG with text as text, its colours as variables that follow the page's theme."""
     file = io.StringIO()
     with plt.rc_context(STYLE):
-        if made.axes and made.axes[0].get_legend_handles_labels()[0]:
-            made.axes[0].legend()
+        if made.axes and (labels := made.axes[0].get_legend_handles_labels()[1]):
+            columns = 2 if max(map(len, labels)) < 28 else 1
+            below = -0.2 - 0.08 * made.axes[0].get_xlabel().count("\n")  # where no line runs
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, below)}
+            made.axes[0].legend(ncols=columns, **place)
         made.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     names = {colour: f"--ink-{number}" for number, colour in enumerate(THEMES)}
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)

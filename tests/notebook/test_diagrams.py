@@ -131,16 +131,6 @@ def test_a_sum_does_not_lie_on_the_line_of_the_limit():
     assert float(words.get("x")) == pytest.approx(edge + 6)
 
 
-def test_marks_of_a_plot_differ_in_their_form():
-    picture = diagrams.Drawing("Points")
-    for n, shape in enumerate("os^x"):
-        picture.mark(20.0 * n, 50, "gradients", shape)
-    tree = ET.fromstring(picture.svg())
-    tags = [n.tag.split("}")[1] for n in tree.iter() if n.get("class") == "gradients"]
-    assert len(tags) == 4 and {"circle", "rect", "path"} == set(tags)
-    assert picture.height >= 53
-
-
 def test_bars_are_to_scale_and_name_what_is_over_the_limit():
     rows = {"a": {"parameters": 16.0, "gradients": 32.0}, "b": {"parameters": 80.0}}
     picture = diagrams.bars("Memory", rows, unit="GB", limit=64)

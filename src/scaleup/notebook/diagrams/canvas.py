@@ -218,21 +218,6 @@ class Drawing:
         bottom = max(y for _, y in corners)
         self._add(drawsvg.Lines(*flat, close=True, class_=named(kind), stroke_width=1.2), bottom)
 
-    def mark(self, x: float, y: float, kind: str, shape: str = "o") -> None:
-        """A point of a plot: a circle "o", a square "s", a triangle "^" or a cross "x"."""
-        if shape == "o":
-            made = drawsvg.Circle(x, y, 2.6, class_=named(kind))
-        elif shape == "s":
-            made = drawsvg.Rectangle(x - 2.4, y - 2.4, 4.8, 4.8, class_=named(kind))
-        elif shape == "^":
-            made = drawsvg.Lines(
-                x, y - 3.4, x + 3.2, y + 2.4, x - 3.2, y + 2.4, close=True, class_=named(kind)
-            )
-        else:
-            ends = f"M{x - 2.8:.1f},{y - 2.8:.1f} l5.6,5.6 m0,-5.6 l-5.6,5.6"
-            made = drawsvg.Raw(f'<path d="{ends}" class="{named(kind)}" style="stroke-width:1.6"/>')
-        self._add(made, y + 3)
-
     def legend(self, kinds: Iterable[str] | Mapping[str, str], y: float | None = None) -> None:
         """What the fills mean, below everything or at `y`: {kind: words}, or kinds that say it themselves."""
         x, y = 0.0, self.height + 10 if y is None else y

@@ -116,6 +116,13 @@ def test_words_beside_a_slice_are_clear_of_its_edges():
         assert x < left if part else x > left + float(box.get("width"))
 
 
+def test_an_exchange_has_an_arrow_for_every_rank():
+    pictures = [diagrams.on_ranks("A mean", HELD, after=MEAN, exchange=way) for way in (False, True)]
+    arrows = [picture.svg().count('class="head"') for picture in pictures]
+    assert arrows == [1, len(next(iter(HELD.values())))]
+    assert pictures[0].alt == pictures[1].alt
+
+
 def test_frames_of_ranks_may_be_something_else_than_nodes():
     held = {"state": [Piece("tokens", "a"), Piece("tokens", "b")]}
     picture = diagrams.on_ranks("Replicas", held, groups=["replica 0", "replica 1"])
@@ -256,8 +263,9 @@ def test_a_ring_shows_what_is_finished_while_the_rest_is_still_sent():
     moments = [[["1", "2"], ["3", "4"]], [["1", "6"], ["4", "4"]]]
     early = [[0, 1], [0, 0]]  # of what is sent after each moment
     picture = diagrams.ring("A ring", moments, early, ["a", "b"], whole=[(), [(0, 1)]])
-    kinds = re.findall(r'<rect x="[^>]*height="24"[^>]*class="([^"]+)"', picture.svg())
-    assert [kinds.count(kind) for kind in ("communication", "optimizer-state")] == [4, 1]
+    kinds = re.findall(r'<rect x="[^>]*height="(?:24|6)"[^>]*class="([^"]+)"', picture.svg())
+    assert [kinds.count(kind) for kind in ("communication", "optimizer-state", "plain")] == [4, 1, 7]
+    assert picture.svg().count(">from rank 1<") == 2
 
 
 def test_lanes_say_long_and_short_times_without_an_exponent():

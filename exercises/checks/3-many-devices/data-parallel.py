@@ -337,6 +337,8 @@ values(
         (2 / 3, 2): "this is upside down: world size x own count / total count",
         (4 / 3, 4): "this is the total over the own count, upside down: world size x own count / total count",
         (3.0, 2.0): "these are the losses times the factors. Give the factors alone",
+        (0.005, 0.005): "2 / 400 is the factor for a sum of losses. The losses here are means, so each rank "
+        "needs its own count as well",
         (150, 50): "divide the own count by the mean count of a rank, 200, not by the world size",
     },
     within=1e-3,
@@ -356,7 +358,7 @@ values(
     {
         100 / 180: "this adds the 80 ms to the step. They run beside the backward pass",
         1: "the 80 ms are longer than the 60 ms that could hide them",
-        0.8: "this means a step of 125 ms. Add up: forward, the longer of two, optimizer",
+        0.8: "this takes the 20 ms that stick out from 100 %. Divide the old step by the new one of 120 ms",
         1.2: "this is the time of the step over that of one rank. Efficiency is the other way round",
         83.3: "give a share between 0 and 1, not a percentage",
         120: "this is the step in ms. Efficiency is the 100 ms of one rank over it",

@@ -11,7 +11,7 @@ from typing import Any
 from .canvas import Drawing, image, wrapped
 
 Moment = Sequence[Sequence[str]]  # what each rank holds in each of its chunks, as words
-CELL, GAP, LEFT = 24, 34, 74
+CELL, GAP, LEFT, STRIP = 24, 34, 84, 6
 
 
 class Ring(Drawing):
@@ -35,7 +35,8 @@ def ring(
     """`moments[m][rank][chunk]` is what a rank holds; `sends[m][rank]` is the chunk that it then sends on.
 
     `sends` has one entry less than `moments`, or an empty one for a moment after which nothing is sent.
-    `notes` say what each moment is. `whole[m]` are the (rank, chunk) that are finished by then.
+    The chunk that is sent has a strip below. `notes` say what each moment is. `whole[m]` are the (rank,
+    chunk) that are finished by then.
     """
     picture = Ring(title)
     ranks, chunks = len(moments[0]), len(moments[0][0])
@@ -59,14 +60,16 @@ def ring(
         for rank in range(ranks):
             for chunk, words in enumerate(moment[rank]):
                 kind = "optimizer state" if (rank, chunk) in ready else "plain"
-                kind = "communication" if sent and sent[rank] == chunk else kind
                 picture.box(middle(rank, chunk) - cell / 2, y, cell, CELL, kind, words)
+                if sent and sent[rank] == chunk:  # at its lower edge, so that what is finished stays so
+                    strip = y + CELL - STRIP / 2
+                    picture.box(middle(rank, chunk) - cell / 2, strip, cell, STRIP, "communication")
         for place in range(before, len(picture.shapes)):
             picture.shapes[place] = (number + 1, picture.shapes[place][1])
         if sent:
             before = len(picture.shapes)
             for rank in range(ranks):
-                start, end = y + CELL + 1, y + CELL + GAP - 1
+                start, end = y + CELL + STRIP / 2 + 1, y + CELL + GAP - 1
                 x, to = middle(rank, sent[rank]), middle((rank + 1) % ranks, sent[rank])
                 if rank + 1 < ranks:
                     picture.line(x, start, to, end, arrow=True)
@@ -74,6 +77,7 @@ def ring(
                     half = (start + end) / 2
                     picture.line(x, start, picture.width, half)
                     picture.line(LEFT - 6, half, to, end, arrow=True)
+                    picture.text(LEFT - 9, half + 4, f"from rank {rank}", anchor="end")
             for place in range(before, len(picture.shapes)):
                 picture.shapes[place] = (number + 2, picture.shapes[place][1])
         held = "; ".join(f"rank {rank}: {', '.join(chunks)}" for rank, chunks in enumerate(moment))

@@ -37,12 +37,14 @@ def on_ranks(
     step: str = "",
     width: float = 440,
     groups: Sequence[str] = (),
+    exchange: bool = False,
 ) -> Drawing:
     """A column per rank, a row per tensor; a slice has the rest of its tensor as an outline.
 
     `rows` are {name of the tensor: a Piece, or None for nothing, per rank}. With `nodes` above 1 the ranks
     stand in as many frames, or in those of `groups`, the frames' names, where they are not nodes. `after` has
-    the same form: what they hold after `step`, below an arrow.
+    the same form: what they hold after `step`, below an arrow, or with `exchange` below one arrow per rank
+    and a line that joins them.
     """
     nodes = len(groups) or nodes
     frames = groups or [f"node {node}" for node in range(nodes)]
@@ -84,9 +86,16 @@ def on_ranks(
         picture.says.append(f"{'; '.join(told)}.")
     picture.says.append(_sentence(rows, names))
     if after:
-        y = picture.height + 4
-        picture.line(left + (width - left) / 2, y, left + (width - left) / 2, y + 26, arrow=True, width=2)
-        picture.text(left + (width - left) / 2 + 12, y + 17, step, style="bold")
+        y, centre = picture.height + 4, left + (width - left) / 2
+        if exchange:
+            middles = [x_of(rank) + column / 2 for rank in range(ranks)]
+            picture.line(middles[0], y + 9, middles[-1], y + 9, width=2)
+            for x in middles:
+                picture.line(x, y, x, y + 26, arrow=True, width=2)
+            picture.text(middles[0] + column / 2, y + 25, step, anchor="middle", style="bold")
+        else:
+            picture.line(centre, y, centre, y + 26, arrow=True, width=2)
+            picture.text(centre + 12, y + 17, step, style="bold")
         picture.height = y + 30
         block(after)
         picture.says.append(f"After {step}: {_sentence(after, names)}")

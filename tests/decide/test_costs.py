@@ -117,7 +117,7 @@ def test_what_is_changed_outside_does_not_change_the_facts():
         ("ffplus_sme", "up to EUR {:,}"),
         ("playground_hours", "Between {:,} and 10,000 hours"),
         ("effective_time", "more than {:.0%} of the"),
-        ("vega_project_year", "EUR {:.0f} a project"),
+        ("vega_project_year", "EUR {:.0f} per project"),
         ("wait_of_48_h", "within {:g} hours"),
         ("playground_days", "Playground decides within {:g} working days"),
         ("fast_lane_days", "Fast Lane within {:g}"),

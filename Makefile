@@ -11,7 +11,7 @@ LAB_READY := .venv/.lab-ready
 DEV_READY := .venv/.dev-ready
 # Three workers for two cores: much of the time a test waits for ranks, the scheduler or a browser.
 WORKERS := --numprocesses 3 --dist loadscope --no-loadscope-reorder
-NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
+NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 240
 NOTEBOOKS := notebooks exercises/solutions
 
 # Python reads its own files in the locale's encoding: one without UTF-8 ends at the first umlaut in a path.

@@ -348,7 +348,7 @@ def test_another_form_needs_an_empty_queue(home):
     [
         ({"nodes": 0}, "1 to 4 nodes, not 0"),
         ({"nodes": 9}, "1 to 4 nodes, not 9"),
-        ({"link_mbit": 0}, "A link of 0 Mbit/s"),
+        ({"link_mbit": 0}, "A link cannot have 0 Mbit/s"),
         ({"mode": "cloud"}, "no mode 'cloud'"),
     ],
 )

@@ -164,7 +164,7 @@ def test_over_time_keeps_the_peak_and_says_when_it_was():
     picture = GALLERY["over time"]()
     assert "Most is held during forward: ≈ 9 MB." in picture.alt
     assert "At the end of forward: parameters ≈ 2, activations ≈ 1." in picture.alt
-    # 5,000 moments fall into 200 columns; the single high one is still drawn at its full height.
+    # 5,000 moments fall into 140 columns; the single high one is still drawn at its full height.
     many = {"parameters": [1] * 5000, "activations": [0] * 2501 + [3] + [0] * 2498}
     drawn = diagrams.over_time("One", range(5000), many, unit="GB", across="s", phases={"all": 5000})
     paths = re.findall(r'<path d="(M[^"]*Z)"[^>]*class="(parameters|activations)"', drawn.svg())

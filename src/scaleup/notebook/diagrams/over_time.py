@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .canvas import Drawing, wide
 
-HEIGHT, COLUMNS = 170, 200
+HEIGHT, COLUMNS = 170, 140
 
 
 def over_time(

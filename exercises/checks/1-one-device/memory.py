@@ -57,10 +57,11 @@ formula(
     within=1e-3,
     otherwise=lambda off: f"for {off.row} the right number is {off.want / 1e6:.2f} MB, "
                           f"yours is {off.got / 1e6:.2f} MB",
-    hint="Two norms, attention and MLP in every layer; then once the last norm and the loss. Times 4 bytes.",
+    hint="Two norms, attention and MLP in every layer; once the last norm and the loss.",
     done="64 MB for 8 windows of 128 tokens of the smallest model",
     also=[says("def activations(layers, dim, hidden, vocab, windows, seq):\n    return 1e6 * layers",
-               "for (4, 128, 384, 4096, 8, 128) the right number is 64.49 MB, yours is 4.00 MB")])  # fmt: skip
+               "for (4, 128, 384, 4096, 8, 128) the right number is 64.49 MB, yours is 4.00 MB")],
+)  # fmt: skip
 
 values(
     "windows", 11,
@@ -73,8 +74,8 @@ values(
     within=1e-3,
     ask="give one whole number, the windows of one batch",
     otherwise=slip(lambda given: True,
-                   "take 12 bytes per parameter from 64 GB, and divide by what one window of 1,024 tokens needs: "
-                   "activations and logits",
+                   "take 12 bytes per parameter from 64 GB, and divide by what one window of 1,024 tokens "
+                   "needs: activations and logits",
                    5, 11.78, 100),
     hint="(64 GB - 12 N) / (1024 x (3.6 MB + 4 x 128,000 bytes)), rounded down.",
     done="11 windows: 14.4 GB of states and 46.3 GB that grow with the batch")  # fmt: skip
@@ -106,7 +107,7 @@ def of(inputs, targets):
 
 
 def fitted(answer):
-    """Gradients, peak and calls of an answer that has to leave the gradients of the mean loss in the model."""
+    """What an answer did that has to leave the gradients of the mean loss in the model."""
     torch.manual_seed(6)
     text = torch.randint(0, SHAPE.vocab_size, (WINDOWS, 129))
     inputs, targets = text[:, :-1].contiguous(), text[:, 1:].contiguous()
@@ -117,21 +118,20 @@ def fitted(answer):
         answer(model, inputs, targets)
     seen.peak = use.peak() / 1e6
     found, whole = gradients(model), of(inputs, targets)
-    seen.moved = not all(
-        torch.equal(a, b) for a, b in zip(model.parameters(), fresh().parameters(), strict=True)
-    )
+    pairs = zip(model.parameters(), fresh().parameters(), strict=True)
+    seen.moved = not all(torch.equal(after, before) for after, before in pairs)
     seen.none = any(each is None for each in found)
     seen.right = not seen.none and same(found, whole)
-    seen.times = 0
+    seen.times = seen.few = 0
     seen.part = ""
     if not seen.none and not seen.right:
         seen.times = next((m for m in (2, 4, 8, 16) if same(found, whole, m)), 0)
+        seen.few = next((m for m in (2, 4, 8, 16) if same(found, whole, 1 / m)), 0)
         for pieces in (2, 4, 8, 16):
             for words, place in (("first", 0), ("last", -1)):
                 part = of(inputs.chunk(pieces)[place], targets.chunk(pieces)[place])
                 if same(found, part) or same(found, part, 1 / pieces):
                     seen.part = words
-    seen.left = WINDOWS - sum(seen.calls)
     return seen
 
 
@@ -166,12 +166,13 @@ def whole(body):
     return f"{head}    {body}"
 
 
-PLAIN = "next_token_loss(model(inputs), targets).backward()"
+LOSS = "loss = next_token_loss(model(inputs), targets)"
+PLAIN = f"{LOSS}\n    loss.backward()"
 WRAP = "block.forward = partial(checkpoint, block.forward, use_reentrant=False)"
 ALSO = [
-    says(whole("with torch.no_grad():\n        loss = next_token_loss(model(inputs), targets)\n    loss.backward()"),
+    says(whole(f"with torch.no_grad():\n        {LOSS}\n    loss.backward()"),
          "the loss has no graph: without gradients there is nothing to train with"),
-    says(whole("loss = next_token_loss(model(inputs), targets)\n    loss.backward()\n    loss.backward()"),
+    says(whole(f"{LOSS}\n    loss.backward()\n    loss.backward()"),
          "backward was called twice on one loss. Make a new forward pass for each piece"),
 ]  # fmt: skip
 
@@ -183,7 +184,7 @@ def common(other):
              "the parameters were changed. Leave the update out: the check looks at the gradients",
              whole(f"{PLAIN}\n    torch.optim.SGD(model.parameters(), lr=0.1).step()")),
         slip(lambda seen: seen.none,
-             "some parameters have no gradient afterwards: backward is missing, or the gradients were cleared",
+             "some parameters have no gradient at the end: backward is missing, or the gradients were cleared",
              other, whole(f"{PLAIN}\n    model.zero_grad()")),
     ]  # fmt: skip
 
@@ -195,6 +196,10 @@ rules(
           "the gradients are {times} times too large: divide each loss by the number of pieces",
           says(loop("next_token_loss(model(x), y).backward()"), times=8),
           says(loop("next_token_loss(model(x), y).backward()", 4), times=4)),
+     slip(lambda seen: seen.few,
+          "the gradients are {few} times too small: divide each loss by the number of pieces, once",
+          says(loop("(next_token_loss(model(x), y) / pieces / pieces).backward()"), few=8),
+          says(loop("(next_token_loss(model(x), y) / len(inputs)).backward()"), few=2)),
      slip(lambda seen: seen.part == "last",
           "only the last piece is left: something clears the gradients in every round",
           loop("model.zero_grad(); (next_token_loss(model(x), y) / pieces).backward()")),
@@ -205,7 +210,8 @@ rules(
           "the gradients are not those of the mean loss over all 16 windows",
           loop("(next_token_loss(model(x), y) / 3).backward()")),
      slip(lambda seen: seen.peak > 140,
-          "all activations exist at once, {peak:.0f} MB: call backward for every piece, so that it frees its own",
+          "all activations exist at once, {peak:.0f} MB: call backward for every piece, so that it frees "
+          "its own",
           says(loop("total = total + next_token_loss(model(x), y) / pieces\n    total.backward()"), peak=153),
           says(whole(PLAIN), peak=156)),
      slip(lambda seen: seen.peak > LIMIT,
@@ -220,7 +226,7 @@ rules(
 
 rules(
     "recompute", running,
-    [*common(whole("loss = next_token_loss(model(inputs), targets)")),
+    [*common(whole(LOSS)),
      slip(lambda seen: max(seen.calls, default=0) < WINDOWS,
           "the batch was cut into pieces. This time it stays whole: recompute the layers",
           loop("(next_token_loss(model(x), y) / pieces).backward()")),
@@ -228,11 +234,12 @@ rules(
           "the gradients are not those of the mean loss over all 16 windows",
           whole("(2 * next_token_loss(model(inputs), targets)).backward()")),
      slip(lambda seen: seen.peak > LIMIT and len(seen.calls) > 1,
-          "one checkpoint around the whole model brings everything back at once: {peak:.0f} MB. Make one for each "
-          "block",
-          says(whole("next_token_loss(checkpoint(model, inputs, use_reentrant=False), targets).backward()"),
-               peak=153)),
-     slip(lambda seen: seen.peak > 140, "{peak:.0f} MB: nothing is recomputed yet. Wrap every block's forward",
+          "one checkpoint around the whole model brings everything back at once: {peak:.0f} MB. Make one for "
+          "each block",
+          says(whole("logits = checkpoint(model, inputs, use_reentrant=False)\n"
+                     "    next_token_loss(logits, targets).backward()"), peak=153)),
+     slip(lambda seen: seen.peak > 140,
+          "{peak:.0f} MB: nothing is recomputed yet. Wrap every block's forward",
           says(whole(PLAIN), peak=156)),
      slip(lambda seen: seen.peak > LIMIT,
           f"{{peak:.0f}} MB of {LIMIT}: some blocks still keep everything. Wrap all six",

@@ -184,7 +184,7 @@ def common(other):
              "the parameters were changed. Leave the update out: the check looks at the gradients",
              whole(f"{PLAIN}\n    torch.optim.SGD(model.parameters(), lr=0.1).step()")),
         slip(lambda seen: seen.none,
-             "some parameters have no gradient at the end: backward is missing, or the gradients were cleared",
+             "some parameters have no gradient: backward is missing, or the gradients were cleared",
              other, whole(f"{PLAIN}\n    model.zero_grad()")),
     ]  # fmt: skip
 

@@ -127,11 +127,11 @@ def fitted(answer):
     if not seen.none and not seen.right:
         seen.times = next((m for m in (2, 4, 8, 16) if same(found, whole, m)), 0)
         seen.few = next((m for m in (2, 4, 8, 16) if same(found, whole, 1 / m)), 0)
-        for pieces in (2, 4, 8, 16):
-            for words, place in (("first", 0), ("last", -1)):
-                part = of(inputs.chunk(pieces)[place], targets.chunk(pieces)[place])
-                if same(found, part) or same(found, part, 1 / pieces):
-                    seen.part = words
+        size = seen.calls[0] if seen.calls else WINDOWS
+        for words, place in (("first", 0), ("last", -1)):
+            part = of(inputs.split(size)[place], targets.split(size)[place])
+            if same(found, part) or same(found, part, size / WINDOWS):
+                seen.part = words
     return seen
 
 
@@ -212,7 +212,8 @@ rules(
      slip(lambda seen: seen.peak > 140,
           "all activations exist at once, {peak:.0f} MB: call backward for every piece, so that it frees "
           "its own",
-          says(loop("total = total + next_token_loss(model(x), y) / pieces\n    total.backward()", 8), peak=153),
+          says(loop("total = total + next_token_loss(model(x), y) / pieces\n    total.backward()", 8),
+               peak=153),
           says(whole(PLAIN), peak=156)),
      slip(lambda seen: seen.peak > LIMIT,
           f"{{peak:.0f}} MB of {LIMIT}: cut the batch into more pieces",

@@ -65,9 +65,10 @@ formula(
 
 values(
     "windows", 11,
-    {12: "12 windows need 64.9 GB: round down",
+    {12: "12 windows need 64.9 GB, and there are 64 × 10⁹ bytes: round down, and do not count in GiB",
      13: "the loss is missing: the logits exist a second time, 4 bytes per word and token",
-     10: "you counted the gradients. In the loss there are none yet: 12 bytes per parameter",
+     10: "12 bytes per parameter, since there are no gradients yet, and the logits once: the probabilities "
+         "are in the 3.6 MB",
      15: "the states are missing: 12 bytes per parameter",
      14: "these are the parameters alone. The optimizer's means are there, too",
      11 * 1024: "this is tokens. A window has 1,024 of them"},
@@ -77,7 +78,7 @@ values(
                    "take 12 bytes per parameter from 64 GB, and divide by what one window of 1,024 tokens "
                    "needs: activations and logits",
                    5, 11.78, 100),
-    hint="(64 GB - 12 N) / (1024 x (3.6 MB + 4 x 128,000 bytes)), rounded down.",
+    hint="What do 12 bytes per parameter leave of the device? What does a window add to its activations?",
     done="11 windows: 14.4 GB of states and 46.3 GB that grow with the batch")  # fmt: skip
 
 SHAPE = GPTConfig(vocab_size=512, layers=6, heads=4, dim=128, hidden=384, context=128)
@@ -206,6 +207,13 @@ rules(
      slip(lambda seen: seen.part == "first",
           "only the first piece was used. The whole batch counts",
           loop("(next_token_loss(model(x), y)).backward(); break")),
+     slip(lambda seen: not seen.right and len(seen.calls) > 1 and min(seen.calls) == WINDOWS,
+          "the windows were cut across: tokens no longer see those before them. Cut along dimension 0",
+          whole("for x, y in zip(inputs.chunk(4, 1), targets.chunk(4, 1)):\n"
+                "        (next_token_loss(model(x), y) / 4).backward()")),
+     slip(lambda seen: not seen.right and len(set(seen.calls)) > 1,
+          "the pieces are unequal, so their means do not count alike: cut 16 windows into equal pieces",
+          loop("(next_token_loss(model(x), y) / pieces).backward()", 3)),
      slip(lambda seen: not seen.right,
           "the gradients are not those of the mean loss over all 16 windows",
           loop("(next_token_loss(model(x), y) / 3).backward()")),

@@ -30,6 +30,7 @@ from scaleup.notebook.diagrams import (
     lanes,
     node,
     on_ranks,
+    over_time,
     ring,
     shrinking,
     stacks,
@@ -147,6 +148,15 @@ def example_dealt() -> Drawing:
     """Where a batch goes: a list that is dealt out to the ranks, epoch by epoch."""
     epochs = {"epoch 0": [[0, 2, 4], [1, 3, 5]], "epoch 1": [[3, 0, 2], [5, 4, 1]]}
     return dealt("The windows are dealt anew in every epoch", epochs, per_step=1)
+
+
+def example_over_time() -> Drawing:
+    """What is held while time passes, kinds on each other, with the moment of most."""
+    held = {"parameters": [4, 4, 4, 4], "activations": [0, 6, 9, 1]}
+    held["gradients"] = [0, 0, 1, 4]
+    phases = {"forward": 2, "backward": 4}
+    title = "Most memory is held early in the backward pass"
+    return over_time(title, range(4), held, unit="GB", across="s", phases=phases)
 
 
 def example_lanes() -> Drawing:

@@ -29,6 +29,7 @@ LAYERS = {
     "with a module": [Piece("activations", "yours"), Piece("parameters", "the module's")],
     "in a container": [Piece("tokens", "the image's")],
 }
+STORED = {"parameters": [2, 2, 2, 2], "activations": [0, 7, 1, 0]}
 GALLERY = {
     "exchange": lambda: diagrams.on_ranks("A mean", HELD, after=MEAN, step="all_reduce"),
     "shards": lambda: diagrams.on_ranks("Shards on two nodes", SHARDS, nodes=2),
@@ -46,6 +47,8 @@ GALLERY = {
     "lumi": lambda: diagrams.node("lumi-g"),
     "leonardo": lambda: diagrams.node("leonardo-booster"),
     "stacks": lambda: diagrams.stacks("Layers", LAYERS, below=[Piece("plain", "the driver")]),
+    "over time": lambda: diagrams.over_time(
+        "Held", [0, 5, 6, 7], STORED, unit="MB", across="ms", phases={"forward": 6, LONG: 10}, measured=True),
     "course": lambda: diagrams.course("planning"),
 }  # fmt: skip
 
@@ -189,6 +192,19 @@ def test_what_is_taken_lies_where_the_rest_ends():
     assert "Less 1 for little: 29. useful: 29 minutes." in picture.alt
 
 
+def test_over_time_keeps_the_peak_and_says_when_it_was():
+    picture = GALLERY["over time"]()
+    assert "Most is held during forward: ≈ 9 MB." in picture.alt
+    assert "At the end of forward: parameters ≈ 2, activations ≈ 1." in picture.alt
+    # 5,000 moments fall into 140 columns; the single high one is still drawn at its full height.
+    many = {"parameters": [1] * 5000, "activations": [0] * 2501 + [3] + [0] * 2498}
+    drawn = diagrams.over_time("One", range(5000), many, unit="GB", across="s", phases={"all": 5000})
+    paths = re.findall(r'<path d="(M[^"]*Z)"[^>]*class="(parameters|activations)"', drawn.svg())
+    tops = {kind: min(float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", path)) for path, kind in paths}
+    floor = max(float(y) for path, _ in paths for y in re.findall(r"[ML][\d.]+,([\d.]+)", path))
+    assert floor - tops["activations"] == pytest.approx(4 * (floor - tops["parameters"]), rel=0.01)
+
+
 def test_an_area_is_a_closed_shape_within_the_picture():
     picture = diagrams.Drawing("A curve")
     picture.area([(0, 80), (0, 40), (50.04, 60), (50.04, 80)], "compute")
@@ -235,7 +251,7 @@ def test_a_measured_picture_says_so_and_no_other_does():
     assert '<img class="measured"' in GALLERY["lanes"]()._repr_mimebundle_()["text/html"]
     assert all(
         'class="measured"' not in GALLERY[name]()._repr_mimebundle_()["text/html"]
-        for name in set(GALLERY) - {"lanes"}
+        for name in set(GALLERY) - {"lanes", "over time"}
     )
 
 

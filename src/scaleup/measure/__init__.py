@@ -1,18 +1,21 @@
-"""Measuring a training step: time with its spread, the device's own rates, model FLOPs and MFU; equal or not.
+"""Measuring a training step: time with its spread, bytes, the device's rates, model FLOPs, MFU, parity.
 
-`timing` times, `rates` measures what the device reaches, `utilisation` counts what a model needs, `parity`
-proves that N ranks compute what one rank does. May import the model, the ranks and what is below them.
+`timing` times, `rates` measures what the device reaches, `memory_use` where the bytes go, `utilisation`
+counts what a model needs, `parity` proves that N ranks equal one. May import the model, the ranks and below.
 """
 
+from .memory_use import MemoryUse, kept_for_backward, watch
 from .rates import copy_bandwidth, matmul_peak, operator_times
 from .timing import Timings, device, repeat, synchronize
 from .utilisation import flops_per_token, matmul_parameters, mfu, parameters
 
 __all__ = [
+    "MemoryUse",
     "Timings",
     "copy_bandwidth",
     "device",
     "flops_per_token",
+    "kept_for_backward",
     "matmul_parameters",
     "matmul_peak",
     "mfu",
@@ -20,4 +23,5 @@ __all__ = [
     "parameters",
     "repeat",
     "synchronize",
+    "watch",
 ]

@@ -42,7 +42,7 @@ def copy_bandwidth(size_mb: int = 256) -> float:
 def operator_times(function: Callable[[], object], repeats: int = 5) -> dict[str, float]:
     """Share of the time that each operator spends itself, largest first; operators go by PyTorch's names."""
     activities = [ProfilerActivity.CPU]
-    with _quiet_stderr(), profile(activities=activities) as trace:
+    with quiet_stderr(), profile(activities=activities) as trace:
         for _ in range(repeats):
             function()
     own = {event.key: event.self_cpu_time_total for event in trace.key_averages()}
@@ -51,7 +51,7 @@ def operator_times(function: Callable[[], object], repeats: int = 5) -> dict[str
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """The profiler's library writes a line to standard error whenever it starts or stops."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -11,6 +11,7 @@ from .dealt import dealt
 from .flow import Arrow, Box, flow
 from .lanes import Span, lanes
 from .machine_node import node
+from .over_time import over_time
 from .rings import ring
 from .shrinking import shrinking
 from .stacks import stacks
@@ -18,6 +19,6 @@ from .tensors import Piece, cut, on_ranks
 
 __all__ = [
     "KINDS", "Arrow", "Box", "Drawing", "Piece", "Span",
-    "areas", "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "ring", "shrinking",
-    "stacks",
+    "areas", "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "over_time", "ring",
+    "shrinking", "stacks",
 ]  # fmt: skip

@@ -217,6 +217,12 @@ class Drawing:
         flat = [round(number, 1) for corner in corners for number in corner]
         bottom = max(y for _, y in corners)
         self._add(drawsvg.Lines(*flat, close=True, class_=named(kind), stroke_width=1.2), bottom)
+        if KINDS[kind].pattern:
+            self._patterns.add(kind)
+            self._add(
+                drawsvg.Lines(*flat, close=True, fill=f"url(#{named(kind)}-pattern)", fill_opacity=0.5),
+                bottom,
+            )
 
     def legend(self, kinds: Iterable[str] | Mapping[str, str], y: float | None = None) -> None:
         """What the fills mean, below everything or at `y`: {kind: words}, or kinds that say it themselves."""

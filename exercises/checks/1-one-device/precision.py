@@ -119,12 +119,14 @@ def watched_step(one_step):
         seen.left = any(p.grad is not None and p.grad.any() for p in model.parameters())
         return real_backward(loss, *args, **kwargs)
 
+    known = getattr(one_step, "__globals__", {})  # where clip_grad_norm_ may have been imported by its name
     hook = model.head.register_forward_hook(lambda _, __, out: seen.kinds.append(out.dtype))
     optimizer.step = step
     try:
         with (
             mock.patch.object(torch.nn.utils, "clip_grad_norm_", clip),
             mock.patch.object(torch.Tensor, "backward", backward),
+            mock.patch.dict(known, {name: clip for name, value in known.items() if value is real}),
         ):
             seen.returned = one_step(model, optimizer, scaler, inputs, targets, MICRO)
             seen.calls = list(calls)
@@ -187,6 +189,11 @@ rules(
           instead("scaler.step(optimizer)", "optimizer.step()")),
      slip(lambda seen: "step" not in seen.calls, "there is no update: scaler.step(optimizer) is missing",
           instead("    scaler.step(optimizer)\n", "")),
+     slip(lambda seen: before(seen.calls, "step", "unscale"),
+          "scaler.unscale_(optimizer) comes after scaler.step(), which has unscaled by itself: unscale, clip, "
+          "then step",
+          instead("    scaler.unscale_(optimizer)\n" + CLIP + "    scaler.step(optimizer)\n",
+                  "    scaler.step(optimizer)\n    scaler.unscale_(optimizer)\n" + CLIP)),
      slip(lambda seen: "clip" not in seen.calls,
           "the gradients are not clipped: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
           instead(CLIP, "")),

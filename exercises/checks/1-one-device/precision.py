@@ -190,8 +190,8 @@ rules(
      slip(lambda seen: "step" not in seen.calls, "there is no update: scaler.step(optimizer) is missing",
           instead("    scaler.step(optimizer)\n", "")),
      slip(lambda seen: before(seen.calls, "step", "unscale"),
-          "scaler.unscale_(optimizer) comes after scaler.step(), which has unscaled by itself: unscale, clip, "
-          "then step",
+          "scaler.unscale_(optimizer) comes after scaler.step(), which has unscaled by itself: unscale, "
+          "clip, then step",
           instead("    scaler.unscale_(optimizer)\n" + CLIP + "    scaler.step(optimizer)\n",
                   "    scaler.step(optimizer)\n    scaler.unscale_(optimizer)\n" + CLIP)),
      slip(lambda seen: "clip" not in seen.calls,

@@ -1,5 +1,6 @@
 """Checks of the exercises on precision."""
 
+import itertools
 import math
 from types import SimpleNamespace
 from unittest import mock
@@ -43,13 +44,15 @@ values(
     "stagnation", (4.0, 14.0),
     {(14.0, 14.0): "the second is right. In bf16 alone: how far is the next number after 4, and is 0.01 half "
                    "of that?",
+     (20.0, 14.0): "the second is right. bf16 has no half steps: is 0.01 nearer to "
+                   "nothing or to a whole step of 0.03125?",
      (4.0, 4.0): "the first is right. The master copy is fp32: it moves by 0.01 each time, and only its copy "
                  "is rounded",
      (14.0, 4.0): "the two have changed places: bf16 alone first, then with a master copy",
      (4.0, 4.01): "this is one update. There are a thousand",
      (4.01, 14.0): "the second is right. bf16 has no 4.01: what is it rounded to?",
      (0.0, 10.0): "these are the changes. Give the weights"},
-    within=1e-4, ask="write two numbers: (the weight in bf16 alone, the weight with a master copy)",
+    within=1e-6, ask="write two numbers: (the weight in bf16 alone, the weight with a master copy)",
     otherwise=slip(bool, "the spacing of bf16 at 4 is 0.03125. Compare half of it with 0.01, then add up in "
                          "fp32 for the second number", (4.5, 14.0), (4.0, 104.0)),
     hint="An update below half of the spacing is lost. The master copy loses nothing.",
@@ -92,7 +95,7 @@ def watched_step(one_step):
     """Two calls of the answer on a tiny model whose weights stay, and what it did in each."""
     torch.manual_seed(3)
     model, calls = GPT(TINY), []
-    seen = SimpleNamespace(norms=[], kinds=[], returned=None, left=False, calls=calls)
+    seen = SimpleNamespace(norms=[], kinds=[], returned=None, left=False, calls=calls, backward=False)
     inputs, targets = torch.randint(0, 64, (2, 2, 16))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     scaler = Watched(calls)
@@ -120,6 +123,7 @@ def watched_step(one_step):
         return real_backward(loss, *args, **kwargs)
 
     known = getattr(one_step, "__globals__", {})  # where clip_grad_norm_ may have been imported by its name
+    model.head.weight.register_hook(lambda _: setattr(seen, "backward", True))
     hook = model.head.register_forward_hook(lambda _, __, out: seen.kinds.append(out.dtype))
     optimizer.step = step
     try:
@@ -140,6 +144,12 @@ def watched_step(one_step):
         raise NotYet("one_step never called the model")
     seen.ratio = [norm / seen.truth for norm in seen.norms] or [0.0]
     return seen
+
+
+def unscaled_twice(calls):
+    """Whether it was, in the first step."""
+    first = calls[: calls.index("update")] if "update" in calls else calls
+    return first.count("unscale") > 1 and "step" not in first[: first.index("unscale")]
 
 
 def before(calls, first, second):
@@ -178,6 +188,10 @@ rules(
      slip(lambda seen: seen.kinds[0] == torch.bfloat16,
           "the forward pass ran in bfloat16. This exercise is about float16: name it in autocast",
           instead("torch.float16", "torch.bfloat16")),
+     slip(lambda seen: not seen.backward,
+          "there is no backward pass: call .backward() on scaler.scale(…)",
+          instead("scaler.scale(loss / micro_batches).backward()", "scaler.scale(loss / micro_batches)"),
+          instead("    scaler.scale(loss / micro_batches).backward()\n", "")),
      slip(lambda seen: "scale" not in seen.calls,
           "the backward pass ran on the bare loss. Call backward on scaler.scale(…)",
           instead("scaler.scale(loss / micro_batches).backward()", "(loss / micro_batches).backward()"),
@@ -187,6 +201,9 @@ rules(
           "you called optimizer.step() yourself, so an infinite gradient would reach the weights. "
           "scaler.step(optimizer) looks first",
           instead("scaler.step(optimizer)", "optimizer.step()")),
+     slip(lambda seen: unscaled_twice(seen.calls),
+          "scaler.unscale_(optimizer) is called twice in a step: once is enough, before clipping",
+          instead("    scaler.unscale_(optimizer)\n", 2 * "    scaler.unscale_(optimizer)\n")),
      slip(lambda seen: "step" not in seen.calls, "there is no update: scaler.step(optimizer) is missing",
           instead("    scaler.step(optimizer)\n", "")),
      slip(lambda seen: before(seen.calls, "step", "unscale"),
@@ -243,13 +260,25 @@ def two_runs(answer):
     if any(len(run) < 20 or not all(isinstance(x, float) for x in run) for run in seen.runs):
         raise NotYet("each run has to be a list of at least twenty losses, as run(…) returns it")
     seen.broken = any(not math.isfinite(x) for run in seen.runs for x in run)
+    seen.lines = any(bends(run) < 10 for run in seen.runs)
     seen.first = [run[0] for run in seen.runs]
     seen.without, seen.scaled = (sum(run[-3:]) / 3 for run in seen.runs)
     return seen
 
 
-def falling(end, start=8.35, steps=30):
+def bends(run):
+    """At how many steps the curve changes its slope: a measured one does nearly everywhere."""
+    slopes = [after - before for before, after in itertools.pairwise(run)]
+    return sum(abs(after - before) > 1e-6 for before, after in itertools.pairwise(slopes))
+
+
+def straight(end, start=8.35, steps=30):
     return [start + (end - start) * min(1.0, i / (steps - 5)) for i in range(steps)]
+
+
+def falling(end, start=8.35, steps=30):
+    noise = [0.03 * math.sin(3 * i) for i in range(steps)]
+    return [loss + off for loss, off in zip(straight(end, start, steps), noise, strict=True)]
 
 
 LEARNED = 7.2  # the loss after thirty steps is about 6.5, and 7.8 without a scale
@@ -258,6 +287,9 @@ rules(
     [slip(lambda seen: seen.broken,
           "a loss is not finite. Does the update go through scaler.step, which skips infinite gradients?",
           ([math.nan] * 30, falling(6.4))),
+     slip(lambda seen: seen.lines,
+          "these losses lie on straight lines, which no training does: give what run(…) returned",
+          (straight(7.8), straight(6.5))),
      slip(lambda seen: abs(seen.first[0] - seen.first[1]) > 0.3,
           "the runs start from different models. Let run(…) build the model anew for each",
           (falling(7.8), falling(6.2, start=6.5))),
@@ -302,11 +334,13 @@ def wrong_ways(w, tile):
         "kept": (tiles / (largest.clamp(min=1e-30) / 448)).to(E4M3).float().reshape(w.shape),
         "e5m2": ((tiles / (largest.clamp(min=1e-30) / 57344)).to(torch.float8_e5m2).float()
                  * (largest.clamp(min=1e-30) / 57344)).reshape(w.shape),
+        "e5m2 to 448": ((tiles / (largest.clamp(min=1e-30) / 448)).to(torch.float8_e5m2).float()
+                        * (largest.clamp(min=1e-30) / 448)).reshape(w.shape),
+        "240": ((tiles / (largest.clamp(min=1e-30) / 240)).to(E4M3).float()
+                * (largest.clamp(min=1e-30) / 240)).reshape(w.shape),
+        "axes": scaled(tiles, tiles.abs().amax((0, 2), keepdim=True)).reshape(w.shape),
         "narrow": ((tiles / largest.clamp(min=1e-30)).to(E4M3).float() * largest).reshape(w.shape),
     }  # fmt: skip
-    for name, signed in {"signed": tiles.amax((1, 3), keepdim=True).clamp(min=1e-30),
-                         "signed, not clamped": tiles.amax((1, 3), keepdim=True)}.items():  # fmt: skip
-        found[name] = ((tiles / (signed / 448)).to(E4M3).float() * (signed / 448)).reshape(w.shape)
     return scaled(tiles, largest).reshape(w.shape), found
 
 
@@ -315,6 +349,7 @@ def fp8_seen(through_fp8_tiles):
     generator = torch.Generator().manual_seed(5)
     w = torch.randn(8, 16, generator=generator) * 10.0 ** torch.randint(-5, 4, (8, 16), generator=generator)
     w[:, :4] = -w[:, :4].abs()  # tiles without a positive number
+    w[4:, 12:] *= 1e-4 / w[4:, 12:].abs().max()  # a tile of small numbers
     right, ways = wrong_ways(w, 4)
     got = through_fp8_tiles(w.clone(), 4)
     if not isinstance(got, torch.Tensor):
@@ -327,6 +362,10 @@ def fp8_seen(through_fp8_tiles):
         (n for n, x in ways.items() if torch.allclose(got, x, rtol=1e-4, atol=0, equal_nan=True)), None
     )
     seen.right = torch.allclose(got, right, rtol=1e-4, atol=0)
+    same = torch.isclose(got, right, rtol=1e-4, atol=0)
+    seen.small = same[:, :12].all() and same[:4].all() and not seen.right
+    positive = through_fp8_tiles(w.abs(), 4)
+    seen.signs = not seen.right and torch.allclose(positive.float(), right.abs(), rtol=1e-4, atol=0)
     w[:4, 4:8] = 0
     seen.zeros = seen.right and not through_fp8_tiles(w, 4).isfinite().all()
     return seen
@@ -372,6 +411,12 @@ WAYS = {
              tiles_with(".float() * scale)", ".float())")),
     "e5m2": ("this is e5m2. The exercise asks for e4m3, whose largest number is 448",
              tiles_with("float8_e4m3fn", "float8_e5m2")),
+    "e5m2 to 448": ("this is e5m2, scaled for e4m3. The exercise asks for torch.float8_e4m3fn",
+                    tiles_with(".to(torch.float8_e4m3fn)", ".to(torch.float8_e5m2)")),
+    "240": ("each tile's largest number becomes 240. In torch.float8_e4m3fn it can be 448",
+            tiles_with("torch.finfo(torch.float8_e4m3fn).max", "240")),
+    "axes": ("the largest number is taken over the tiles' places. The inside of each tile is axes 1 and 3",
+             tiles_with("amax((1, 3)", "amax((0, 2)")),
     "narrow": ("each tile's largest number becomes 1, so half of the range is unused: it should become 448",
                tiles_with("largest / torch.finfo(torch.float8_e4m3fn).max", "largest")),
 }  # fmt: skip
@@ -385,12 +430,18 @@ rules(
                      "(tiles / scale).to(torch.float8_e4m3fn)")),
      *(slip(lambda seen, way=way: seen.way == way and not seen.right, said, example)
        for way, (said, example) in WAYS.items()),
-     slip(lambda seen: str(seen.way).startswith("signed") and not seen.right,
+     slip(lambda seen: seen.small,
+          "a tile of small numbers goes wrong: does clamp's least value reach them? Take 1e-30",
+          tiles_with("min=1e-30", "min=1e-3")),
+     slip(lambda seen: seen.signs,
           "tiles of negative numbers go wrong: take the largest absolute value",
           tiles_with("tiles.abs().amax((1, 3), keepdim=True).clamp(min=1e-30)",
                      "tiles.amax((1, 3), keepdim=True).clamp(min=1e-30)"),
           tiles_with("tiles.abs().amax((1, 3), keepdim=True).clamp(min=1e-30)",
-                     "tiles.amax((1, 3), keepdim=True)")),
+                     "tiles.amax((1, 3), keepdim=True)"),
+          tiles_with("tiles.abs().amax((1, 3), keepdim=True).clamp(min=1e-30)\n    scale = largest / torch"
+                     ".finfo(torch.float8_e4m3fn).max",
+                     "tiles.amax((1, 3), keepdim=True)\n    scale = (largest / 448).clamp(min=1e-30)")),
      slip(lambda seen: seen.zeros, "a tile of zeros gives NaN: 0 / 0. Keep the scale above zero with clamp",
           tiles_with(".clamp(min=1e-30)", "")),
      slip(lambda seen: not seen.right,

@@ -119,7 +119,8 @@ def test_the_help_menu_leads_to_the_first_page(lab):
 def test_the_first_lesson_runs_from_top_to_bottom(lab):
     open_notebook(lab, f"notebooks/{LESSON}.ipynb")
     cells = run_all(lab)
-    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+    pictures = [output.get("data", {}).get("text/html", "") for cell in cells for output in cell["outputs"]]
+    assert any("data:image/svg+xml" in picture for picture in pictures)
     drawn = in_front(lab, ".jp-OutputArea-output img").first
     drawn.scroll_into_view_if_needed()
     assert drawn.evaluate("image => image.naturalWidth") > 100

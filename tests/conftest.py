@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from labserver import LabServer, lab_server
 
+from scaleup import practice
 from scaleup.paths import root
 
 BOOK = ("_config.yml", "book", "notebooks", "exercises", "data")
@@ -28,6 +29,16 @@ def pytest_configure():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["SCALEUP_PRACTICE"] = f"practice-{worker}"  # each worker has a supercomputer of its own
+
+
+def pytest_unconfigure(config):
+    """The workers' supercomputers end with the run, also with one that was interrupted or lost a worker."""
+    if os.environ.get("PYTEST_XDIST_WORKER") or not config.getoption("numprocesses", None):
+        return
+    for lock in (root() / ".scaleup").glob("practice-gw*.lock"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SCALEUP_PRACTICE", lock.stem)
+            practice.down()
 
 
 def until(true: Callable[[], object], seconds: float = 60) -> bool:

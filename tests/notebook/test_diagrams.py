@@ -9,7 +9,9 @@ import pytest
 
 from scaleup.notebook import diagrams
 from scaleup.notebook.diagrams import Arrow, Box, Piece, Span
-from scaleup.notebook.diagrams.canvas import INK, KINDS, PAGE, PATTERNS, SMALL, wrapped
+from scaleup.notebook.diagrams.canvas import KINDS
+from scaleup.plan import drawn
+from scaleup.plan.inks import INK, PAGE, PATTERNS, SMALL, wrapped
 
 LONG = "a name of a row that is much too long for its column"
 HELD = {"gradient": [Piece("gradients", "1.0"), Piece("gradients", "5.0")]}
@@ -76,7 +78,8 @@ def test_edges_and_words_stand_out_from_the_page_and_from_their_fill(kind, theme
 def test_what_meets_in_one_picture_differs_in_its_pattern_too():
     together = ("parameters", "gradients", "optimizer state", "activations", "tokens", "idle")
     assert len({KINDS[kind].pattern for kind in together}) == len(together)
-    assert {look.pattern for look in KINDS.values()} - {""} == set(PATTERNS)
+    used = {look.pattern for look in KINDS.values()} | {pattern for _, pattern in drawn.LOOKS.values()}
+    assert used - {""} == set(PATTERNS)
 
 
 @pytest.mark.parametrize("name", GALLERY)

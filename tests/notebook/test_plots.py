@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from scaleup.notebook import plots
-from scaleup.notebook.diagrams.canvas import PAGE
+from scaleup.plan.inks import PAGE
 
 matplotlib.use("agg")
 

@@ -12,7 +12,6 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from scaleup import cli, machines
-from scaleup.notebook.diagrams import canvas
 from scaleup.plan import KNOWN, drawn, plan, predict_run
 from scaleup.plan.collectives import overlap
 from scaleup.plan.drawn import drawings, memory_drawing, step_drawing
@@ -132,11 +131,7 @@ def test_the_picture_is_readable_text_inside_its_edges_with_alternative_words(be
         assert d.title in d.alt and all(x.part.name in d.alt for x in d.pieces)
 
 
-def test_the_looks_are_those_of_the_lessons_pictures_and_differ_in_grey():
-    assert (drawn.INK, drawn.PAGE) == (canvas.INK, canvas.PAGE)
-    for name, themes in drawn.COLOURS.items():
-        look = canvas.KINDS[name]
-        assert themes == (look.light, look.dark)
+def test_parts_that_meet_differ_in_grey():
     for d in (memory_drawing, step_drawing):
         p = plan(*CASES["experts"][:2], **CASES["experts"][2]).best
         looks = {}

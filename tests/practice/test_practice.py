@@ -9,7 +9,9 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import conftest
 import psutil
 import pytest
 from conftest import until
@@ -74,6 +76,18 @@ def up(request, tmp_path_factory):
 def home(tmp_path):
     with at_home(make_home(tmp_path)) as folder:
         yield folder
+
+
+def test_a_test_run_that_was_interrupted_leaves_no_cluster_of_a_worker(home, monkeypatch):
+    monkeypatch.setenv("SCALEUP_PRACTICE", "practice-gw7")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    practice.up()
+    try:
+        assert practice.is_up()
+        conftest.pytest_unconfigure(SimpleNamespace(getoption=lambda name, default: 3))
+        assert not practice.is_up()
+    finally:
+        practice.down()
 
 
 def idle_nodes() -> int:

@@ -11,8 +11,9 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .diagrams.canvas import FONTS, image
-from .diagrams.canvas import INK as INKS
+from ..plan.inks import FONTS
+from ..plan.inks import INK as INKS
+from .diagrams.canvas import image
 
 INK, BLUE, ORANGE, GREEN = "#808080", "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
 THEMES = {

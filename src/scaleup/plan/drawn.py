@@ -2,7 +2,7 @@
 
 One drawing comes out as SVG for a notebook and a page, as text for a shell, and as sentences for those who
 see neither. Standard library only: the page runs it in a browser. Colours and patterns are those of the
-lessons' pictures (`scaleup.notebook.diagrams`).
+lessons' pictures (`inks`).
 """
 
 from __future__ import annotations
@@ -15,33 +15,15 @@ from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
 
+from .inks import COLOURS, FONTS, INK, PAGE, PATTERNS, SMALL, WIDTH, wide, wrapped
 from .memory import GIB, RESERVED_BYTES
 from .planner import COMPUTING, HIDDEN, LANES, SHOWN, WAITING, Part, Plan, memory_parts, step_parts
 
-WIDTH = 440  # units; on a phone they are 358 pixels, so that text of 12 units is the smallest
-SMALL, TITLE = 12, 14
+TITLE = 14
 BAR = 28  # height of a row
 LEAST = 0.005  # of the scale; what is less is in the table only
 COLUMNS = 80  # of text
 
-INK, PAGE = ("#1b1b1b", "#ececec"), ("#ffffff", "#121212")  # on a light page, on a dark one
-COLOURS = {  # (fill, edge) on a light page, on a dark one
-    "parameters": (("#cfe3f3", "#0067a3"), ("#123a56", "#5fb4e8")),
-    "gradients": (("#fbdcc4", "#b34a00"), ("#5a2c0d", "#f0955a")),
-    "optimizer state": (("#cdebdf", "#00795a"), ("#0d4636", "#45c9a0")),
-    "activations": (("#f3d9e8", "#a3457d"), ("#522340", "#e39ac4")),
-    "tokens": (("#f6eec0", "#7d6a00"), ("#463d07", "#d9c54a")),
-    "idle": (("#ffffff", "#6b6b6b"), ("#1a1a1a", "#9a9a9a")),
-    "plain": (("#f0f0f0", "#6b6b6b"), ("#262626", "#9a9a9a")),
-}
-PATTERNS = {
-    "up": '<path d="M-1,9 L9,-1 M-1,1 L1,-1 M7,9 L9,7"/>',
-    "down": '<path d="M-1,-1 L9,9 M7,-1 L9,1 M-1,7 L1,9"/>',
-    "flat": '<path d="M0,4 L8,4"/>',
-    "steep": '<path d="M4,0 L4,8"/>',
-    "wide": '<path d="M-1,9 L9,-1" stroke-dasharray="2 2"/>',
-    "dots": '<circle class="dot" cx="2" cy="2" r="0.9"/><circle class="dot" cx="6" cy="6" r="0.9"/>',
-}
 # Part -> its colour and its pattern; parts that meet in one picture differ in both or in the pattern.
 LOOKS = {
     "weights": ("parameters", ""),
@@ -215,23 +197,6 @@ def drawings(p: Plan) -> tuple[Drawing, Drawing]:
 # SVG
 
 
-def wide(words: str, size: float = SMALL) -> float:
-    """About how wide a text is, with slack: fonts differ from machine to machine."""
-    return sum(0.33 if letter in "iljtf.,:;'|()[] " else 0.62 for letter in words) * size
-
-
-def wrapped(words: str, width: float, size: float = SMALL) -> list[str]:
-    """The words in lines that are about `width` wide."""
-    lines = [""]
-    for word in words.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and wide(longer, size) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
 def _named(*words: str) -> str:
     return "-".join(words).replace(" ", "-")
 
@@ -249,7 +214,7 @@ def _style() -> str:
     )
     return (
         f":root{{{inks(0)}}}@media screen and (prefers-color-scheme:dark){{:root{{{inks(1)}}}}}"
-        "text{font-family:system-ui,-apple-system,'Segoe UI','Liberation Sans',sans-serif;fill:var(--ink)}"
+        f"text{{font-family:{FONTS};fill:var(--ink)}}"
         ".bold{font-weight:600}.line{stroke:var(--ink)}.ghost{fill:none;stroke:var(--plain-edge)}"
         f".halo{{stroke:var(--page);stroke-width:3;paint-order:stroke}}{boxes}"
     )
@@ -258,7 +223,7 @@ def _style() -> str:
 def _pattern(colour: str, kind: str) -> str:
     """The pattern in the colour of the edge."""
     look = PATTERNS[kind]
-    ink = f"{'fill' if 'dot' in look else 'stroke'}:var(--{_named(colour)}-edge);stroke-width:1.1"
+    ink = f"{'fill' if 'circle' in look else 'stroke'}:var(--{_named(colour)}-edge);stroke-width:1.1"
     return (
         f'<pattern id="{_named(colour, kind)}" width="8" height="8" patternUnits="userSpaceOnUse">'
         f'<g style="{ink}">{look}</g></pattern>'

@@ -34,12 +34,16 @@ OWN_USER = ("--user", "--map-current-user", "--keep-caps")
 TRIAL = "ip link add switch type bridge && ip link add one type veth peer name two && mount --bind /etc /etc"
 
 
+def _name() -> str:
+    return os.environ.get("SCALEUP_PRACTICE", "practice")
+
+
 def folder() -> Path:
     """The cluster's own folder: below `.scaleup/`, or in the user's temporary folder if that is too deep.
 
     The variable SCALEUP_PRACTICE names it otherwise: a second cluster of the same checkout.
     """
-    inside = state() / os.environ.get("SCALEUP_PRACTICE", "practice")
+    inside = state() / _name()
     if len(str(inside)) <= LONGEST_FOLDER:
         return inside
     name = hashlib.sha256(str(inside).encode()).hexdigest()[:10]
@@ -56,7 +60,7 @@ def _alone() -> Iterator[None]:
     """One `up` or `down` at a time."""
     if os.environ.get(cleanup.MARK) == mark():
         raise CourseError("You are on the practice supercomputer. Leave it first ('exit'), then try again.")
-    with open(state() / f"{folder().name}.lock", "w") as lock:
+    with open(state() / f"{_name()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

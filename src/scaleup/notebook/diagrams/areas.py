@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .canvas import Drawing, wrapped
+from ...plan.inks import wrapped
+from .canvas import Drawing
 
 WIDEST, HIGHEST, LINE = 230, 120, 15
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .canvas import Drawing, wide, wrapped
+from ...plan.inks import wide, wrapped
+from .canvas import Drawing
 
 
 def bars(

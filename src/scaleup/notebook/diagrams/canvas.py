@@ -14,8 +14,8 @@ from typing import Any
 
 import drawsvg
 
-WIDTH = 440
-SMALL = 12  # the smallest text
+from ...plan.inks import COLOURS, FONTS, INK, PAGE, PATTERNS, SMALL, WIDTH, wide, wrapped
+
 LINE = 16  # from one line of text to the next
 
 
@@ -28,29 +28,22 @@ class Look:
     pattern: str = ""
 
 
-# After Okabe and Ito. The pattern is drawn in the colour of the edge; text on a fill is ink.
+def _look(colour: str, pattern: str = "") -> Look:
+    return Look(*COLOURS[colour], pattern)
+
+
 KINDS = {
-    "parameters": Look(("#cfe3f3", "#0067a3"), ("#123a56", "#5fb4e8")),
-    "gradients": Look(("#fbdcc4", "#b34a00"), ("#5a2c0d", "#f0955a"), "up"),
-    "optimizer state": Look(("#cdebdf", "#00795a"), ("#0d4636", "#45c9a0"), "dots"),
-    "activations": Look(("#f3d9e8", "#a3457d"), ("#522340", "#e39ac4"), "down"),
-    "tokens": Look(("#f6eec0", "#7d6a00"), ("#463d07", "#d9c54a"), "flat"),
-    "compute": Look(("#cfe3f3", "#0067a3"), ("#123a56", "#5fb4e8")),
-    "backward": Look(("#cdebdf", "#00795a"), ("#0d4636", "#45c9a0"), "dots"),
-    "communication": Look(("#fbdcc4", "#b34a00"), ("#5a2c0d", "#f0955a"), "up"),
-    "idle": Look(("#ffffff", "#6b6b6b"), ("#1a1a1a", "#9a9a9a"), "wide"),
-    "plain": Look(("#f0f0f0", "#6b6b6b"), ("#262626", "#9a9a9a")),
-    "here": Look(("#ffe08a", "#7d6a00"), ("#5c4a00", "#ffd24d")),
-}
-FONTS = "system-ui,-apple-system,'Segoe UI','Liberation Sans',sans-serif"
-INK = ("#1b1b1b", "#ececec")
-PAGE = ("#ffffff", "#121212")
-PATTERNS = {
-    "up": '<path d="M-1,9 L9,-1 M-1,1 L1,-1 M7,9 L9,7"/>',
-    "down": '<path d="M-1,-1 L9,9 M7,-1 L9,1 M-1,7 L1,9"/>',
-    "flat": '<path d="M0,4 L8,4"/>',
-    "wide": '<path d="M-1,9 L9,-1" stroke-dasharray="2 2"/>',
-    "dots": '<circle cx="2" cy="2" r="0.9"/><circle cx="6" cy="6" r="0.9"/>',
+    "parameters": _look("parameters"),
+    "gradients": _look("gradients", "up"),
+    "optimizer state": _look("optimizer state", "dots"),
+    "activations": _look("activations", "down"),
+    "tokens": _look("tokens", "flat"),
+    "compute": _look("parameters"),
+    "backward": _look("optimizer state", "dots"),
+    "communication": _look("gradients", "up"),
+    "idle": _look("idle", "wide"),
+    "plain": _look("plain"),
+    "here": _look("here"),
 }
 
 
@@ -97,23 +90,6 @@ def _motion(moments: int, seconds: float) -> str:
         f"@media screen and (prefers-reduced-motion:no-preference){{{plays}}}"
         "@keyframes wait{from{opacity:0}to{opacity:0}}"
     )
-
-
-def wide(words: str, size: float = SMALL) -> float:
-    """About how wide a text is, with slack: fonts differ from machine to machine."""
-    return sum(0.33 if letter in "iljtf.,:;'|()[] " else 0.62 for letter in words) * size
-
-
-def wrapped(words: str, width: float, size: float = SMALL) -> list[str]:
-    """The words in lines that are about `width` wide."""
-    lines = [""]
-    for word in words.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and wide(longer, size) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
 
 
 class Drawing:

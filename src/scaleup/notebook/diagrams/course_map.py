@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from ...paths import root
-from .canvas import Drawing, wrapped
+from ...plan.inks import wrapped
+from .canvas import Drawing
 
 LEFT, IN_A_ROW, GAP = 98, 3, 8
 HIGH = 56

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .canvas import Drawing, wide, wrapped
+from ...plan.inks import wide, wrapped
+from .canvas import Drawing
 
 
 @dataclass(frozen=True)

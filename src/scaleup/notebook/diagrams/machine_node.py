@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...machines import machine
-from .canvas import Drawing, wrapped
+from ...plan.inks import wrapped
+from .canvas import Drawing
 
 
 def node(name: str, title: str = "") -> Drawing:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .canvas import Drawing, wide
+from ...plan.inks import wide
+from .canvas import Drawing
 
 HEIGHT, COLUMNS = 170, 140
 

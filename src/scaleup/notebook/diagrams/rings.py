@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from .canvas import Drawing, image, wrapped
+from ...plan.inks import wrapped
+from .canvas import Drawing, image
 
 Moment = Sequence[Sequence[str]]  # what each rank holds in each of its chunks, as words
 CELL, GAP, LEFT, STRIP = 24, 34, 84, 6

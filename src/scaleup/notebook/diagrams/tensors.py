@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .canvas import LINE, Drawing, wide, wrapped
+from ...plan.inks import wide, wrapped
+from .canvas import LINE, Drawing
 
 ROW = 34
 

@@ -1,1 +1,1 @@
-"""From text to tokens: `corpus` makes token shards once, `windows` cuts them into samples."""
+"""From text to tokens: `corpus` makes the course's own, `shards` is the format, `windows` cuts samples."""

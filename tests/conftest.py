@@ -20,7 +20,6 @@ from scaleup import practice
 from scaleup.paths import root
 
 BOOK = ("_config.yml", "book", "notebooks", "exercises", "data")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def pytest_configure():

@@ -25,13 +25,13 @@ class LabServer:
     def status(self, path: str, *, token: bool = True) -> int:
         """The HTTP status of a GET."""
         try:
-            with urllib.request.urlopen(self._request(path, token=token), timeout=20) as answer:
+            with urllib.request.urlopen(self._request(path, token=token), timeout=120) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
 
     def json(self, path: str, *, method: str = "GET") -> dict:
-        with urllib.request.urlopen(self._request(path, method=method), timeout=20) as answer:
+        with urllib.request.urlopen(self._request(path, method=method), timeout=120) as answer:
             return json.load(answer)
 
     def _request(self, path: str, *, token: bool = True, method: str = "GET") -> urllib.request.Request:
@@ -72,14 +72,14 @@ def lab_server(course: Path, private: Path, *arguments: str) -> Iterator[LabServ
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen, runtime: Path, log: Path) -> dict:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         for file in runtime.glob("jpserver-*.json"):
             if "To access the server" in log.read_text():

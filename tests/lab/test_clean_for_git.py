@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM
+from chromium import chromium, needs_chromium, new_page
 from labserver import lab_server
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from scaleup import lab
 from scaleup.paths import root
@@ -23,8 +23,8 @@ LESSON, EXERCISES = (f"{folder}/1-one-device/training-loop.ipynb" for folder in 
 SOLUTION = "exercises/solutions/1-one-device/training-loop.ipynb"
 with_browser = [
     pytest.mark.processes,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
+    pytest.mark.timeout(1800),
+    needs_chromium,
 ]
 
 
@@ -66,17 +66,12 @@ def page(course, tmp_path_factory) -> Iterator[Page]:
     private = tmp_path_factory.mktemp("lab")
     with (
         lab_server(course, private, "--LabApp.expose_app_in_browser=True") as server,
-        sync_playwright() as playwright,
+        chromium() as browser,
     ):
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page = new_page(browser, viewport={"width": 1400, "height": 1000})
         page.goto(f"{server.url}?token={server.token}")
-        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget", timeout=60_000)
+        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget")
         yield page
-        browser.close()
 
 
 def tab_names(page: Page) -> list[str]:
@@ -89,9 +84,14 @@ def tab_names(page: Page) -> list[str]:
 
 
 def open_and_save(page: Page, path: str, close: bool = True) -> None:
-    """Open a notebook, wait for its kernel, which tells JupyterLab about the language, and save."""
+    """Open a notebook, wait for a kernel, which tells JupyterLab about the language, and save.
+
+    All notebooks get the kernel that the first one started: dozens of starts would take minutes.
+    """
     page.evaluate(
-        "async path => { await window.jupyterapp.commands.execute('docmanager:open', {path}); }", path
+        """async path => { const kernel = window.scaleupKernel;
+                           await window.jupyterapp.commands.execute('docmanager:open', {path, kernel}); }""",
+        path,
     )
     page.wait_for_function(
         """path => { const widget = window.jupyterapp.shell.currentWidget;
@@ -99,17 +99,16 @@ def open_and_save(page: Page, path: str, close: bool = True) -> None:
                        && widget.sessionContext.session?.kernel?.status === 'idle'
                        && widget.content.model.getMetadata('language_info')?.name; }""",
         arg=path,
-        timeout=60_000,
     )
     page.evaluate(
         """async () => { const widget = window.jupyterapp.shell.currentWidget;
                          await widget.sessionContext.session.kernel.info;
+                         window.scaleupKernel = widget.sessionContext.session.kernel.model;
                          await widget.context.save(); }"""
     )
     if close:
         page.evaluate(
             """async () => { const widget = window.jupyterapp.shell.currentWidget;
-                             await widget.sessionContext.shutdown();
                              widget.context.model.dirty = false;  // else it may ask whether to save again
                              widget.close(); }"""
         )

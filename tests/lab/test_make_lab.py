@@ -95,7 +95,7 @@ def test_the_file_list_shows_no_generated_folder(server):
 def test_a_terminal_runs_a_command(server):
     name = server.json("api/terminals", method="POST")["name"]
     address = server.url.replace("http", "ws", 1) + f"terminals/websocket/{name}?token={server.token}"
-    terminal = websocket.create_connection(address, timeout=20)
+    terminal = websocket.create_connection(address, timeout=120)
     try:
         terminal.send(json.dumps(["stdin", "echo $((6 * 7))-works\r"]))
         seen, deadline = "", time.monotonic() + 20

@@ -32,7 +32,7 @@ def run_in_kernel(server: LabServer, code: str) -> str:
     """Start a kernel, run `code`, return what it printed."""
     kernel = server.json("api/kernels", method="POST")["id"]
     address = server.url.replace("http", "ws", 1) + f"api/kernels/{kernel}/channels?token={server.token}"
-    channel = websocket.create_connection(address, timeout=60)
+    channel = websocket.create_connection(address, timeout=240)
     try:
         header = {
             "msg_id": "1",
@@ -56,7 +56,7 @@ def run_in_kernel(server: LabServer, code: str) -> str:
                 return shown
     finally:
         channel.close()
-        urllib.request.urlopen(server._request(f"api/kernels/{kernel}", method="DELETE"), timeout=20).close()
+        urllib.request.urlopen(server._request(f"api/kernels/{kernel}", method="DELETE"), timeout=120).close()
 
 
 @pytest.fixture(scope="module")

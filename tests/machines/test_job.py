@@ -462,7 +462,7 @@ def test_the_warning_ends_the_step_in_order_and_its_status_counts(site):
     process = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True)
     until(lambda: (site / "started").exists(), process)
     process.send_signal(signal.SIGUSR1)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=240)
     assert process.returncode == 143
     assert out == "The time is nearly up.\nthe model is saved\n"
     assert (site / "asked").read_text() == f"--signal=TERM {JOB_ID}\n"
@@ -560,7 +560,7 @@ def test_term_to_one_of_two_tasks_ends_both_after_the_same_step(run, corpus_fold
     tasks = [run(**where, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in range(2)]
     until(lambda: len(metrics(corpus_folder)) >= 3, *tasks)
     tasks[1].send_signal(signal.SIGTERM)
-    said = [task.communicate(timeout=60) for task in tasks]
+    said = [task.communicate(timeout=240) for task in tasks]
     assert [task.returncode for task in tasks] == [143, 143], said
     assert said[1] == ("", "") and said[0][1] == ""
     is_finished(said[0][0], corpus_folder)
@@ -572,7 +572,7 @@ def test_term_to_torchrun_ends_its_ranks_in_order(run, corpus_folder):
     process = run(torchrun, "--standalone", "--nproc-per-node=2", "--no-python")
     until(lambda: len(metrics(corpus_folder)) >= 3, process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode != 0
     is_finished(out, corpus_folder)
     assert err.count("Traceback") == err.count("SignalException: Process") == 1, "torchrun's, and no rank's"

@@ -73,7 +73,7 @@ def test_px_says_what_to_do_before_ranks_and_after_a_restart(kernel):  # noqa: F
     kernel.run("from scaleup import ranks")
     assert kernel.run("%%px\nrank") == ("[rank 0] 0\n", []), "a second import keeps the ranks"
     kernel.manager.restart_kernel()
-    kernel.client.wait_for_ready(timeout=30)
+    kernel.client.wait_for_ready(timeout=120)
     kernel.run("from scaleup import ranks")
     assert kernel.run("%%px\nmodel") == ("", [f"CourseError: {NO_RANKS}"])
 

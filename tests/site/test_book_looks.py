@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from conftest import CHROMIUM
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from chromium import chromium, needs_chromium, new_page
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
+    needs_chromium,
 ]
 FIRST, PICTURES = "book/index", "book/reference/pictures"
 LISTING = re.compile(r'text_html">\s*<style>.*?<div class="highlight">', re.S)
@@ -26,15 +26,12 @@ def listing(site) -> str:
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 def dark(browser: Browser, site, name: str, width: int = 1440) -> Page:
-    page = browser.new_page(color_scheme="dark", viewport={"width": width, "height": 900})
+    page = new_page(browser, color_scheme="dark", viewport={"width": width, "height": 900})
     page.goto(f"file://{site}/{name}.html")
     page.wait_for_load_state("networkidle")
     assert page.locator("html").get_attribute("data-theme") == "dark"

@@ -5,15 +5,14 @@ import json
 import re
 
 import pytest
-from conftest import CHROMIUM
-from playwright.sync_api import sync_playwright
+from chromium import chromium, needs_chromium, new_page
 
 from scaleup.notebook.diagrams import Drawing
 from scaleup.paths import root
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; on Debian: apt install chromium"),
+    needs_chromium,
 ]
 SMALLEST = 9.5  # pixels where the column is 358 of them, as on a phone of 390
 LOOK = """() => [...document.querySelectorAll("svg")].map(svg => {
@@ -50,17 +49,14 @@ def stored() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def look():
     """Faults of each of some pictures, drawn with this machine's fonts."""
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        page = browser.new_page()
+    with chromium() as browser:
+        page = new_page(browser)
 
         def seen(svgs: list[str]) -> list[dict]:
             page.set_content("".join(svg[svg.index("<svg") :] for svg in svgs))
             return page.evaluate(LOOK)
 
         yield seen
-        browser.close()
 
 
 def test_no_word_of_a_stored_picture_is_cut_covered_or_too_small(look):

@@ -204,7 +204,7 @@ def test_an_interrupt_keeps_what_was_finished(course, tmp_path):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert err.strip().splitlines() == ["scaleup: stopped; what was finished is kept."] and out == ""
     written = entries(metrics.parent)
@@ -366,7 +366,7 @@ def slurm(**variables: object) -> subprocess.Popen:
 def test_tasks_of_srun_are_ranks():
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "SLURM_NTASKS": 2}
     tasks = [slurm(**where, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in range(2)]
-    said = [task.communicate(timeout=60) for task in tasks]
+    said = [task.communicate(timeout=240) for task in tasks]
     assert [out for out, _ in said] == ["0 2\n", "1 2\n"], said
 
 

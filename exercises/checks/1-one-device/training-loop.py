@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from unittest import mock
 
@@ -225,7 +225,7 @@ class Here:
 
     def answer(self):
         share = self.share or self.speed * self.flops(SMALL) / self.peak
-        return SMALL, self.speed, self.peak, share
+        return GPT(SMALL), self.speed, self.peak, share
 
 
 def near(given, function):
@@ -267,9 +267,10 @@ UNITS = {1 / 1024: "your speed is steps per second. Multiply by the 8 x 128 toke
 
 def on_this_device(answer):
     """How far speed and peak are from what is measured here, and the MFU from its own formula."""
-    shape, speed, peak, share = answer.answer() if isinstance(answer, Here) else answer
-    if not isinstance(shape, GPTConfig):
-        raise NotYet(f"the first value has to be a GPTConfig, you gave {a_kind(shape)}")
+    model, speed, peak, share = answer.answer() if isinstance(answer, Here) else answer
+    if not isinstance(model, GPT):
+        raise NotYet(f"the first value has to be the model that you measured, you gave {a_kind(model)}")
+    shape = model.config
     if shape == GPTConfig():
         raise NotYet("this is the lesson's own model. Change its shape: GPTConfig(dim=…, layers=…)")
     if not all(is_number(x) and x > 0 for x in (speed, peak, share)):
@@ -295,7 +296,7 @@ def on_this_device(answer):
 BUSY = "If you measured while other programs ran, close them and run the cells again"
 rules(
     "mfu", on_this_device,
-    [slip(lambda seen: seen.swapped, "speed and peak have changed places: give (config, speed, peak, mfu)",
+    [slip(lambda seen: seen.swapped, "speed and peak have changed places: give (model, speed, peak, mfu)",
           Here(speed=5e10, peak=8e3, share=0.5)),
      *(slip(lambda seen, said=said: not seen.right and said in seen.said, said, Here(flops=count))
        for said, count in COUNTS.items()),
@@ -303,29 +304,30 @@ rules(
           Here(flops=lambda c: (Here.peak / Here.speed) ** 2 / measure.flops_per_token(c, 128))),
      slip(lambda seen: seen.share > 1 and not seen.right,
           "MFU is a share of the peak, at most 1. Did you multiply by 100, or count too many FLOPs?",
-          (SMALL, 5000.0, 1e11, 43.0)),
+          (GPT(SMALL), 5000.0, 1e11, 43.0)),
      slip(lambda seen: 1.6 <= seen.peak < 2.6,
           "your peak is twice what this device reaches. Is it the sparse one of a data sheet, or that of "
           f"two cores? The lesson takes measure.matmul_peak(). {BUSY}",
           Here(peak=1e11)),
      slip(lambda seen: seen.far or not 0.4 < seen.peak < 1.6,
           "your peak is not that of this device. Is it in FLOP/s, from measure.matmul_peak()?",
-          (SMALL, 5000.0, 2.0, 0.4), Here(peak=50, share=0.4), Here(peak=9e11)),
+          (GPT(SMALL), 5000.0, 2.0, 0.4), Here(peak=50, share=0.4), Here(peak=9e11)),
      *(slip(lambda seen, unit=unit: 0.6 < seen.speed / unit < 1.6, said, Here(speed=8e3 * unit, share=0.5))
        for unit, said in UNITS.items()),
      slip(lambda seen: not 0.5 < seen.speed < 1.7,
           f"your speed is not that of your model here, in tokens per second. {BUSY}", Here(speed=24e3)),
      slip(lambda seen: not seen.right,
           "MFU = tokens per second x FLOPs per token / peak, with windows of 128 tokens: your numbers "
-          "disagree",
-          Here(share=0.6)),
+          "disagree. Was the model built anew after you changed its shape?",
+          Here(share=0.6), Here(flops=lambda c: measure.flops_per_token(replace(c, layers=1), 128))),
      slip(lambda seen: seen.share > 1,
           f"no model exceeds the peak: one of your two measurements was disturbed. {BUSY}",
           Here(speed=12e3, peak=2.5e10, flops=lambda c: measure.flops_per_token(c, 128)))],
     hint="measure.matmul_peak(), measure.repeat(...).rate(tokens), measure.flops_per_token(config, seq).",
     done="your model, your measurement, and the three numbers agree", limit=60,
-    also=[says((GPTConfig(), 5000.0, 1e11, 0.4),
+    also=[says((GPT(GPTConfig()), 5000.0, 1e11, 0.4),
                "this is the lesson's own model. Change its shape: GPTConfig(dim=…, layers=…)"),
-          says(("small", 5000.0, 1e11, 0.4), "the first value has to be a GPTConfig, you gave a str"),
-          says((SMALL, 5000.0, 1e11, -0.4),
+          says((SMALL, 5000.0, 1e11, 0.4),
+               "the first value has to be the model that you measured, you gave a GPTConfig"),
+          says((GPT(SMALL), 5000.0, 1e11, -0.4),
                "speed, peak and mfu have to be numbers above zero")])  # fmt: skip

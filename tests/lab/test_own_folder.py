@@ -86,7 +86,7 @@ def lab(course, tmp_path_factory):
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         files: list[Path] = []
         while not (files and "To access the server" in log.read_text()):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
@@ -96,7 +96,7 @@ def lab(course, tmp_path_factory):
         yield LabServer(about["url"], about["token"], log), home
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 def test_nothing_is_written_in_the_home_folder(lab, course):
@@ -104,6 +104,19 @@ def test_nothing_is_written_in_the_home_folder(lab, course):
     assert run_in_kernel(server, CELL) == "drawn!\n"
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == []
     assert (course / ".scaleup/ipython").is_dir() and (course / ".scaleup/matplotlib").is_dir()
+
+
+def test_checking_from_a_shell_writes_nothing_in_the_home_folder(course, tmp_path):
+    clean = {k: v for k, v in os.environ.items() if k not in OWN and not k.startswith("XDG_")}
+    done = subprocess.run(
+        [root() / ".venv/bin/scaleup", "check", "planning"],
+        cwd=course,
+        env={**clean, "HOME": str(tmp_path), "SCALEUP_HOME": str(course)},
+        capture_output=True,
+        text=True,
+    )
+    assert "planning/request: not yet" in done.stdout, done.stderr
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == []
 
 
 def test_no_line_of_the_log_frightens(lab):

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from ..paths import state
+
+OWN_FOLDERS = {"IPYTHONDIR": "ipython", "MPLCONFIGDIR": "matplotlib"}  # below .scaleup/, as in `make lab`
 
 
 def execute(path: Path, cell_limit: float, on_after_errors: bool = False) -> Any:
@@ -16,6 +21,8 @@ def execute(path: Path, cell_limit: float, on_after_errors: bool = False) -> Any
     is an output like others; a cell that exceeds the limit or ends the kernel gets an error output named
     `Cut`, and the cells after it are not run. Raises FileNotFoundError, and ValueError for no notebook.
     """
+    for name, folder in OWN_FOLDERS.items():
+        os.environ.setdefault(name, str(state() / folder))
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellTimeoutError, DeadKernelError

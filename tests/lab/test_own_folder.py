@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_nothing_is_written_in_the_home_folder(lab, course):
 def test_checking_from_a_shell_writes_nothing_in_the_home_folder(course, tmp_path):
     clean = {k: v for k, v in os.environ.items() if k not in OWN and not k.startswith("XDG_")}
     done = subprocess.run(
-        [root() / ".venv/bin/scaleup", "check", "planning"],
+        [Path(sys.executable).parent / "scaleup", "check", "planning"],
         cwd=course,
         env={**clean, "HOME": str(tmp_path), "SCALEUP_HOME": str(course)},
         capture_output=True,

@@ -127,10 +127,8 @@ def test_a_check_that_hangs_gives_no_advice_that_a_learner_cannot_follow(tmp_pat
     (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)")
     with pytest.raises(CourseError) as told:
         ranks.run(program, 1, timeout=3, quiet=True)
-    assert str(told.value) == (
-        "The run did not finish within 3 s and was stopped. A rank probably waits in a collective that "
-        "another rank never called."
-    )
+    assert str(told.value).startswith("The run did not finish within 3 s and was stopped. ")
+    assert "larger timeout" not in str(told.value)
     with pytest.raises(CourseError, match=r"If it only needs more time, give run a larger timeout\.$"):
         ranks.run(program, 1, timeout=3)
 

@@ -21,6 +21,7 @@ from jupyter_core.utils import ensure_event_loop
 from scaleup import ranks
 from scaleup.errors import CourseError
 from scaleup.ranks import cleanup, runs
+from scaleup.ranks.failures import RanksFailed
 from scaleup.ranks.interactive import NO_RANKS
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
@@ -134,13 +135,45 @@ def test_time_out_names_the_likely_mistake_and_leaves_nothing(tmp_path, capfd, m
     watcher = threading.Thread(target=look)
     watcher.start()
     with pytest.raises(
-        CourseError, match="did not finish within 500 s .* collective that another rank never called"
+        CourseError,
+        match=r"did not finish within 500 s and was stopped\. Rank 0 waited in dist\.barrier in line 17 of "
+        r"ranks_wait\.py; rank 1 was in line 18 of ranks_wait\.py\. A collective ends once",
     ):
         ranks.run(WAIT, 2, tmp_path, timeout=500)
     watcher.join()
     assert seen and seen[0] >= 3  # torchrun and two ranks were alive
     assert_gone(notes(tmp_path), seconds=0)
     assert capfd.readouterr().out == "[rank 0] waiting\n[rank 1] waiting\n"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_rank_that_crashes_says_in_which_line(tmp_path, warm):
+    program = tmp_path / "crash.py"
+    program.write_text("import ctypes, torch.distributed as dist\ndist.init_process_group('gloo')\n"
+                       "if dist.get_rank() == 1:\n    ctypes.string_at(0)\ndist.barrier()\n")  # fmt: skip
+    with pytest.raises(RanksFailed, match=r"^Rank 1 was ended by signal 11 in line 4 of crash\.py\.$"):
+        ranks.run(program, 2, warm=warm)
+
+
+@pytest.mark.processes
+def test_a_hang_in_a_cell_or_a_function_is_told_by_rank():
+    def leave_rank_0_alone():
+        import time
+
+        import torch.distributed as dist
+
+        if dist.get_rank() == 0:
+            dist.barrier()
+        time.sleep(600)
+
+    with pytest.raises(CourseError) as told:
+        ranks.call(leave_rank_0_alone, 3, timeout=15)
+    first = leave_rank_0_alone.__code__.co_firstlineno
+    assert (
+        f"Rank 0 waited in dist.barrier in line {first + 6} of test_ranks.py; ranks 1 and 2 were in line "
+        f"{first + 7} of test_ranks.py." in str(told.value)
+    )
 
 
 @pytest.mark.processes

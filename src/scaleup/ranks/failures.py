@@ -13,6 +13,8 @@ from ..errors import CourseError
 # What a rank reports when it only lost contact to another one. Such a rank is not the one that failed first.
 AFTERMATH = re.compile(r"Connection closed by peer|Connection reset by peer|Broken pipe|Timed out waiting")
 
+PACKAGE = str(Path(__file__).parents[1])  # all of the course
+
 FRAME = re.compile(r'  File "(.+)", line (\d+) in (\S+)')
 
 
@@ -90,6 +92,42 @@ def waits_in(stack: str, is_own: Callable[[str], bool]) -> tuple[str, int]:
         if file.endswith("distributed_c10d.py"):
             collective = name
     return "", 0
+
+
+def where(stack: str) -> tuple[str, str]:
+    """The collective a program's rank waits in, and "line 12 of train.py": each "" if the stack has none.
+
+    `stack` is what faulthandler writes, innermost call first. The learner's code is what is neither Python's,
+    nor a package's, nor the course's.
+    """
+    paths = sysconfig.get_paths()
+    others = (paths["purelib"], paths["platlib"], paths["stdlib"], PACKAGE, "<")
+    collective = ""
+    for file, line, name in FRAME.findall(stack):
+        if not file.startswith(others):
+            inside = "its cell" if "ipykernel_" in file else Path(file).name
+            return collective, f"line {line} of {inside}"
+        if file.endswith("distributed_c10d.py"):
+            collective = name
+    return collective, ""
+
+
+def stopped_in(stacks: dict[int, str]) -> str:
+    """A sentence on what each rank did when a run was stopped; "" if no stack tells."""
+    did: dict[tuple[str, str], list[int]] = {}
+    for rank, stack in stacks.items():
+        if any(found := where(stack)):
+            did.setdefault(found, []).append(rank)
+    told = []
+    for (collective, line), ranks in did.items():
+        who = f"rank{'s' if len(ranks) > 1 else ''} {' and '.join(map(str, ranks))}"
+        doing = f"waited in dist.{collective}" if collective else ("were" if len(ranks) > 1 else "was")
+        told.append(f"{who} {doing}{f' in {line}' if line else ''}")
+    if not told:
+        return ""
+    waits = any(collective for collective, _ in did)
+    ends = " A collective ends once every rank has made the same call." if waits else ""
+    return f"{'; '.join(told).capitalize()}.{ends}"
 
 
 def shorten(traceback: list[str]) -> list[str]:

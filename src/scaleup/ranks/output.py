@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from ..errors import CourseError
-from .failures import AFTERMATH, RanksFailed, exception, first_failed, sentence, shorten
+from .failures import AFTERMATH, RanksFailed, exception, first_failed, sentence, shorten, where
 
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|  \+ Exception Group|  File \"|  Cell In\[")
+CRASH = "Fatal Python error: "  # where faulthandler begins to write what a dying process was doing
 LIBRARY_LOG = re.compile(r"(\[rank\d+\]:)?\[[WI]\d+ [\d:.]+ \S+:\d+\]")
 
 
@@ -35,13 +36,15 @@ class File:
 
 
 class RankLogs:
-    """What one rank writes: `lines` to stdout; `warnings`, then perhaps a `traceback`, to stderr."""
+    """What one rank writes: `lines` to stdout; `warnings`, then perhaps a `traceback` or, where a signal
+    ended it, a `stack`, to stderr."""
 
     def __init__(self, folder: Path, rank: int) -> None:
         self.rank = rank
         self.lines: list[str] = []
         self.warnings: list[str] = []
         self.traceback: list[str] = []
+        self.stack: list[str] = []
         self._folder = folder
         self._out: File | None = None
         self._err: File | None = None
@@ -58,11 +61,17 @@ class RankLogs:
             show.printed(self.rank, line)
         for line in self._err.new_lines(final):
             line = line.removeprefix(f"[rank{self.rank}]: ")
-            if self.traceback or TRACEBACK.match(line):
+            if self.stack or line.startswith(CRASH):
+                self.stack.append(line)
+            elif self.traceback or TRACEBACK.match(line):
                 self.traceback.append(line)
             elif not LIBRARY_LOG.match(line):
                 self.warnings += shorten([line])
                 show.warned(self.rank, self.warnings[-1])
+
+    @property
+    def stack_is_whole(self) -> bool:
+        return any(line.startswith("Extension modules: ") for line in self.stack)
 
     @property
     def last_write(self) -> int:
@@ -116,7 +125,8 @@ def failure(logs: list[RankLogs], show: Screen, report: str) -> CourseError:
             rank, code = silent[0], codes[silent[0]]
             how = f"was ended by signal {-code}" if code < 0 else f"left with exit code {code}"
             why = f": {logs[rank].warnings[-1].rstrip('.')}" if logs[rank].warnings else " and no traceback"
-            return RanksFailed(f"Rank {rank} {how}{why}.", rank, "")
+            _, line = where("\n".join(logs[rank].stack))
+            return RanksFailed(f"Rank {rank} {how}{f' in {line}' if line else why}.", rank, "")
     if first is None:
         last = next((line for line in reversed(report.splitlines()) if line.strip()), "no message")
         return CourseError(f"torchrun ended without running the program to its end: {last.strip()}")

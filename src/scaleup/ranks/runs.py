@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +23,10 @@ from ..errors import CourseError
 from ..files import write_whole
 from . import cleanup
 from . import warm as forks
-from .failures import Interrupted
+from .failures import Interrupted, stopped_in
 from .output import RankLogs, Screen, failure
+
+NO_STACK = "A rank probably waits in a collective that another rank never called."
 
 
 @dataclass
@@ -123,12 +127,13 @@ def run(
                 for log in logs:
                     log.follow(show)
                 if code is None and time.monotonic() - begin > timeout:
+                    ask_for_stacks(torchrun, folder.name, logs, show)
                     show.rest(logs)
                     what = "The run" if quiet else program
                     longer = "" if quiet else " If it only needs more time, give run a larger timeout."
+                    why = stopped_in({log.rank: "\n".join(log.stack) for log in logs}) or NO_STACK
                     raise CourseError(
-                        f"{what} did not finish within {timeout:g} s and was stopped. A rank probably waits "
-                        f"in a collective that another rank never called.{longer}"
+                        f"{what} did not finish within {timeout:g} s and was stopped. {why}{longer}"
                     )
                 time.sleep(0.05)
         except KeyboardInterrupt:
@@ -149,6 +154,27 @@ def run(
         return Result({log.rank: log.lines for log in logs}, dict(sorted(saved.items())), seconds)
     finally:
         keeper.close()
+
+
+def ask_for_stacks(
+    torchrun: Any, run_id: str, logs: list[RankLogs], show: Screen, patience: float = 3
+) -> None:
+    """End the ranks with SIGABRT, upon which each writes down what it was doing."""
+    if isinstance(torchrun, forks.Starter):
+        torchrun.abort()
+    else:
+        found = {process.pid: process for process in cleanup.processes(run_id)}
+        for process in found.values():
+            with contextlib.suppress(psutil.Error):
+                # A rank's own children, such as a loader's workers, have its variables, too.
+                is_rank = "RANK" in process.environ()
+                if is_rank and "RANK" not in found.get(process.ppid(), process.parent()).environ():
+                    process.send_signal(signal.SIGABRT)
+    end = time.monotonic() + patience
+    while time.monotonic() < end and not all(log.stack_is_whole for log in logs):
+        time.sleep(0.05)
+        for log in logs:
+            log.follow(show)
 
 
 def call(
@@ -196,6 +222,7 @@ def rank_environment(folder: Path) -> dict[str, str]:
         cleanup.MARK: folder.name,
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # a rank that a signal ends writes down what it was doing
         "TQDM_DISABLE": "1",
     }
     for name, addresses in psutil.net_if_addrs().items():

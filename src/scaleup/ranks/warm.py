@@ -72,6 +72,11 @@ class Starter:
             while self.poll() is None:
                 time.sleep(0.02)
 
+    def abort(self) -> None:
+        """End the ranks of the run with SIGABRT; `wait` tells when they have ended."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(b"abort\n")
+
     def close(self) -> None:
         self._process.stdin.close()
         self._keeper.close()
@@ -179,10 +184,10 @@ def _run(order: dict[str, Any]) -> int:
         stop = bool(select.select([sys.stdin], [], [], 0.01)[0]) and asked is None
         if asked is None and (stop or failed):
             asked = time.monotonic()
+            said = sys.stdin.buffer.raw.readline() if stop else b""
             for child in ranks:
-                os.kill(child, signal.SIGTERM)
+                os.kill(child, signal.SIGABRT if said == b"abort\n" else signal.SIGTERM)
             if stop:
-                sys.stdin.buffer.raw.readline()
                 failed.setdefault(-1, (1, True))
         if asked is not None and time.monotonic() - asked > PATIENCE:
             for child in ranks:
@@ -206,7 +211,7 @@ def main() -> None:
     torch.set_num_threads(1)
     os.write(1, b"ready\n")
     while select.select([sys.stdin], [], [], IDLE)[0] and (line := sys.stdin.buffer.raw.readline()):
-        if line != b"stop\n":  # that came when its run was over
+        if line not in (b"stop\n", b"abort\n"):  # that came when its run was over
             os.write(1, f"{_run(json.loads(line))}\n".encode())
 
 

@@ -336,12 +336,15 @@ def test_recompute_lowers_the_peak_as_planned():
     """The plan counts the logits and a whole layer; when a layer works again, the logits are gone.
 
     What 1,024 more tokens need shows the activations alone: states do not depend on them. An eighth of it is
-    gradients inside the layer at work, which are not planned.
+    gradients inside the layer at work, which are not planned. A core without units for bf16 also holds the
+    result of the widest product in 32 bit while it computes.
     """
     few, many = (memory(planned(STEP, batch, 128, recompute="full")) for batch in (8, 16))
     small, large = (training_peak(STEP, batch, 128, recompute=True) for batch in (8, 16))
     assert small == pytest.approx(in_use(few) - few.logits + unfused(1024, 1), rel=0.05)
     more = many.activations - few.activations + unfused(1024, 1)
+    has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    more += 0 if has_units else 4 * 1024 * STEP.hidden
     assert large - small == pytest.approx(more, rel=0.15)
     assert small < in_use(few) < 1.15 * small
     assert in_use(few) < 0.6 * in_use(memory(planned(STEP, 8, 128)))

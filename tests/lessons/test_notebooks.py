@@ -169,6 +169,16 @@ def one_fold_a_cell(notebook: NotebookNode, path: Path) -> Iterator[str]:
             yield f"two <details> in one cell: {cell.source[:40]!r}"
 
 
+@rule
+def no_prose_vanishes(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    """The book takes a line that begins with a per cent sign for a comment, and leaves it out."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+            for line in re.findall(r"^\s*%.*", prose, re.MULTILINE):
+                yield f"a line that the book leaves out: {line!r}"
+
+
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)|(?:href|src)=[\"']([^\"']+)")
 
 
@@ -297,6 +307,7 @@ WRONG = [
     ("short", source(2, "x = '" + "x" * 90 + "'")),
     ("drawn", lambda nb: nb.cells[6].update(outputs=nb.cells[6].outputs[:1])),
     ("one_fold_a_cell", source(5, "<details>a</details> <details>b</details>")),
+    ("no_prose_vanishes", source(5, "The error is 11\n% of the peak.")),
     ("links_lead_somewhere", source(5, "[gone](../gone.ipynb#part)")),
     ("links_lead_somewhere", source(5, '<a href="gone.md">gone</a>')),
     ("links_lead_somewhere", source(5, "[outside](../../../../etc/hostname)")),

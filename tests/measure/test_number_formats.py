@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scaleup.measure.number_formats import FORMATS, relative_error
+from scaleup.measure.number_formats import FORMATS, WideProducts, relative_error
 
 STORED = [each for each in FORMATS.values() if each.dtype]
 VALUES = [1.0, 0.1, 1 / 3, 257.0, 3.14159, 0.015, 2.0**-9, 2.0**-8 * 1.3, 17.0, 18.0, 19.0, -0.7, 0.0]
@@ -52,3 +52,39 @@ def test_relative_error():
     assert relative_error(truth, truth) == 0
     assert relative_error(torch.tensor([3.0, 4.5]), truth) == pytest.approx(0.1)
     assert math.isnan(relative_error(torch.tensor([3.0, math.nan]), truth))
+
+
+def test_wide_products_are_fp16_products_rounded_once():
+    torch.manual_seed(1)
+    a, b, c = torch.randn(8, 64).half(), torch.randn(64, 8).half(), torch.randn(8).half()
+    with WideProducts():
+        made = [a @ b, torch.addmm(c, a, b), a.expand(2, 8, 64) @ b.expand(2, 64, 8)]
+        infinite = (a * 1e4) @ (b * 1e4)
+    exact = a.double() @ b.double()
+    assert torch.equal(made[0], exact.half()) and made[0].dtype == torch.float16
+    assert torch.equal(made[1], (exact + c.double()).half())
+    assert torch.equal(made[2], exact.half().expand(2, 8, 8))
+    assert relative_error((a @ b).double(), made[0].double()) < 2**-10  # PyTorch's own fp16 product
+    assert infinite.isinf().any()  # it overflows as fp16 does
+
+
+def test_wide_products_reach_autocast_and_the_backward_pass():
+    model, x = torch.nn.Linear(64, 8, bias=False), torch.randn(4, 64)
+    seen = []
+
+    class Watch(WideProducts):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append((func.overloadpacket.__name__, args[0].dtype) if func in self.PRODUCTS else None)
+            return super().__torch_dispatch__(func, types, args, kwargs)
+
+    with Watch(), torch.autocast("cpu", torch.float16):
+        model(x).sum().backward()
+    assert seen.count(("mm", torch.float16)) == 2  # forward, and the gradient of the weight
+    narrow = x.half().float().sum(0).expand(8, 64)
+    assert relative_error(model.weight.grad, narrow) < 2**-10
+
+
+def test_other_types_are_left_alone():
+    a = torch.randn(4, 4)
+    with WideProducts():
+        assert torch.equal(a @ a, a.mm(a)) and (a.bfloat16() @ a.bfloat16()).dtype == torch.bfloat16

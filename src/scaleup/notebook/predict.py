@@ -22,8 +22,9 @@ class Prediction:
 
     def __repr__(self) -> str:
         if self.value is None:
-            unit = f" (in {self.unit})" if self.unit else ""
-            return f"{self.what}: write your number{unit} where the … stands, then run this cell again"
+            return (
+                f"{self.what}: …{_unit(self.unit)}. Write your number where the … stands, then run this cell."
+            )
         return f"predicted {self.what}: {_exactly(self.value)}{_unit(self.unit)}"
 
 

@@ -50,8 +50,8 @@ that a picture cannot disagree with the numbers beside it.
 - The last expression of a cell is the call, and the picture shows itself. The cell gets the tag `hide-input`.
 - The title is the takeaway. The alternative text is made from the values that are drawn; what else a person
   who does not see the picture must know goes into `.says`.
-- Color and pattern say what a thing is, its column says who holds it, and its size is in bytes or seconds, to
-  scale.
+- Colour and pattern say what a thing is, its column says who holds it, and its size is in bytes or seconds,
+  to scale.
 - A picture of values that vary from run to run gets `measured=True`. Tests compare all others.
 
 The pictures follow the page from light to dark, and print as vectors. Curves are drawn with
@@ -63,7 +63,7 @@ The pictures follow the page from light to dark, and print as vectors. Curves ar
 def example_kinds() -> Drawing:
     """A thing has the same fill in all pictures. These are the kinds, in a `Drawing` of its own:
     take that where no function below fits."""
-    picture = Drawing("Color and pattern say what a thing is")
+    picture = Drawing("Colour and pattern say what a thing is")
     top = picture.height
     for number, kind in enumerate(KINDS):
         row, column = divmod(number, 3)

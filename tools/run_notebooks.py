@@ -36,7 +36,12 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
     kept = {"scaleup": notebook.metadata["scaleup"]} if "scaleup" in notebook.metadata else {}
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE, **kept})
     for cell in notebook.cells:
+        folds = {k: v for k, v in cell.metadata.get("mystnb", {}).items() if k.startswith("code_prompt_")}
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags",)})
+        if folds:  # the words on a folded cell in the book
+            cell.metadata["mystnb"] = folds
+        if "hide-cell" in cell.metadata.get("tags", []):  # and JupyterLab folds its code, too
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if "outputs" in cell:
             cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
@@ -44,7 +49,7 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
             output.get("data", {}).pop(WIDGET, None)  # a page keeps what a widget shows, not the widget
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:  # the book's builder reads a picture's alternative text from the cell
-                cell.metadata["mystnb"] = {"image": {"alt": alt}}
+                cell.metadata["mystnb"] = {**folds, "image": {"alt": alt}}
 
 
 def joined(outputs: list) -> list:

@@ -55,10 +55,20 @@ def test_numbers_of_other_libraries_are_numbers(value):
     assert repr(predict("x", value)) == "predicted x: 0.5"
 
 
-@pytest.mark.parametrize("value", [..., None])
-def test_a_missing_number_is_asked_for(value):
+def test_three_dots_ask_for_the_learners_number_and_stop_nothing():
+    asked = repr(predict("step time", ..., "s"))
+    assert asked == "step time: … s. Write your number where the … stands, then run this cell."
+    assert repr(predict("ranks", ...)).startswith("ranks: …. Write your number")
+    assert repr(compare("step time", 0.53)) == "step time: measured ≈ 0.530 s, and you predicted no number"
+    assert repr(compare("step time", 2, "derived")) == "step time: derived 2 s, and you predicted no number"
+    assert repr(predict("step time", 0.8, "s")) == "predicted step time: 0.8 s"
+
+
+def test_a_missing_number_is_asked_for():
     with pytest.raises(CourseError, match="Write your guess where the … stands"):
-        predict("x", value)
+        predict("x", None)
+    with pytest.raises(CourseError, match="The number for 'x' is missing"):
+        compare("x", ...)
 
 
 @pytest.mark.parametrize("value", ["0.8 s", "0.8", True, [1], math.nan, math.inf, torch.ones(2)])

@@ -69,6 +69,22 @@ def test_the_alternative_text_is_told_to_the_builder_of_the_book():
     assert "mystnb" not in normal.cells[2].metadata
 
 
+def test_a_folded_cell_keeps_its_words_and_is_folded_in_jupyterlab():
+    normal = notebook()
+    normal.cells[1].metadata["mystnb"] = {"code_prompt_show": "The code", "image": {"alt": "Old."}}
+    normal.cells[2].metadata.update(tags=["hide-cell"], mystnb={"code_prompt_show": "More"})
+    run_notebooks.normalise(normal)
+    assert normal.cells[1].metadata["mystnb"] == {
+        "code_prompt_show": "The code",
+        "image": {"alt": "The line falls."},
+    }
+    assert normal.cells[2].metadata == {
+        "tags": ["hide-cell"],
+        "mystnb": {"code_prompt_show": "More"},
+        "jupyter": {"source_hidden": True},
+    }
+
+
 def test_the_normal_form_is_valid_and_does_not_change_again():
     once = notebook()
     run_notebooks.normalise(once)

@@ -256,7 +256,7 @@ WRONG_NUMBER = {
         8 * 2400: "this is what the supercomputer costs. What does the cloud cost?",
     },
     "Klinika": {
-        own(utilization=0.6).total: "this is at the lesson's utilization of 60 %. Klinika's is 85 %",
+        own(utilization=0.6).total: "this is at the lesson's utilisation of 60 %. Klinika's is 85 %",
         HOUR.capital: "this is the capital alone. Power, hosting and staff are paid as well",
         own(own_servers=16).total: "sixteen devices are two servers of eight, the lesson's own_servers",
         own(own_servers=1).total: "sixteen devices are two servers of eight, the lesson's own_servers",
@@ -264,7 +264,7 @@ WRONG_NUMBER = {
         HOUR.total - HOUR.staff: "staff is missing",
         HOUR.total - HOUR.power: "power is missing",
         HOUR.total - HOUR.power + HOUR.power / 0.85:
-            "power is used only in the hours in use: utilization does not divide it",
+            "power is used only in the hours in use: utilisation does not divide it",
         HOUR.total * 0.85: "this spreads the cost over all hours. The question is an hour in use",
         HOUR.total * 16: "this is an hour of all 16 devices. The question is one",
     },

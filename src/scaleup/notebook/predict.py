@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 from ..errors import CourseError
@@ -13,13 +14,17 @@ _predictions: dict[str, Prediction] = {}
 
 @dataclass(frozen=True)
 class Prediction:
-    """A number that a learner wrote down, with its unit."""
+    """A number that a learner wrote down, with its unit; None while it is still to be written."""
 
     what: str
-    value: float
+    value: float | None
     unit: str
 
     def __repr__(self) -> str:
+        if self.value is None:
+            return (
+                f"{self.what}: …{_unit(self.unit)}. Write your number where the … stands, then run this cell."
+            )
         return f"predicted {self.what}: {_exactly(self.value)}{_unit(self.unit)}"
 
 
@@ -38,17 +43,22 @@ class Comparison:
         if self.predicted is None:
             return f"no prediction for '{self.what}' yet: run predict('{self.what}', …) first"
         unit = _unit(self.predicted.unit)
-        text = f"{self.what}: you predicted {_exactly(self.predicted.value)}{unit}"
         sign = "≈ " if self.kind == "measured" else ""
-        text += f", {self.kind} {sign}{_rounded(self.value)}{unit}"
+        found = f"{self.kind} {sign}{_rounded(self.value)}{unit}"
+        if self.predicted.value is None:
+            return f"{self.what}: {found}, and you predicted no number"
+        text = f"{self.what}: you predicted {_exactly(self.predicted.value)}{unit}, {found}"
         if self.value:
             text += f", predicted / {self.kind} {sign}{_rounded(self.predicted.value / self.value)}"
         return text
 
 
-def predict(what: str, value: float, unit: str = "") -> Prediction:
-    """Remembers `value` (in `unit`) as the prediction for `what`, until the kernel restarts."""
-    _predictions[what] = Prediction(what, _number(value, what), unit)
+def predict(what: str, value: float | EllipsisType, unit: str = "") -> Prediction:
+    """Remembers `value` (in `unit`) as the prediction for `what`, until the kernel restarts.
+
+    A lesson is stored with `...` for the learner's number. Whoever runs it as it is sees what was measured.
+    """
+    _predictions[what] = Prediction(what, None if value is ... else _number(value, what), unit)
     return _predictions[what]
 
 

@@ -76,8 +76,8 @@ FULL = Sizes(
 TINY = GPTConfig(layers=2, heads=2, dim=32, hidden=64, context=32)
 QUICK = Sizes(
     models={"small": (TINY, 4), "middle": (TINY, 4), "large": (replace(TINY, layers=3), 4)},
-    seconds=0.2,
-    matmul=(256,),
+    seconds=0.05,
+    matmul=(128,),
     copy_mb=4,
     steps=4,
     messages=(256,),
@@ -719,7 +719,7 @@ class Part:
 
 
 PARTS = {
-    "device": Part(60, lambda device, _: device.facts()),
+    "device": Part(50, lambda device, _: device.facts()),
     "matmul": Part(30, matmul),
     "bandwidth": Part(25, bandwidth),
     "training, small": Part(35, partial(training, "small")),

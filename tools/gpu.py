@@ -7,6 +7,7 @@ breaks, the device's state included, stays with it. The record is written anew a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -107,7 +108,9 @@ def measure_all(kind: str, quick: bool, folder: Path, progress: Progress) -> tup
     progress.tick()
     del facts["seconds"]
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions |= {"scaleup": importlib.metadata.version("scaleup")} | facts.pop("versions", {})
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # where it is only on PYTHONPATH
+        versions["scaleup"] = importlib.metadata.version("scaleup")
+    versions |= facts.pop("versions", {})
     parts = {name: NOT_RUN for name in PARTS if name != "device"}
     record = {"date": date.today().isoformat(), **facts, "versions": versions, "parts": parts}
     card = re.sub(r"[^a-z0-9]+", "-", record["card"].lower()).strip("-")

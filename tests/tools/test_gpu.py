@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 import os
 import re
 import subprocess
@@ -208,6 +209,99 @@ def test_one_rank_adds_up_alone_and_the_environment_is_as_before(parts):
     assert all(call["same"] for call in found["calls"])
     assert found["error_of_ddp_gradient"] < 1e-6
     assert not {"RANK", "WORLD_SIZE", "MASTER_PORT"} & os.environ.keys()
+
+
+# A GPU, as far as it can be tried without one
+
+
+def test_every_name_of_a_gpu_that_is_used_exists():
+    text = (root() / "tools/gpu_device.py").read_text("utf-8")
+    names = {name.rstrip(".") for name in re.findall(r"torch\.(cuda\.[\w.]+)", text)}
+    assert len(names) > 8
+    assert [name for name in sorted(names) if not operator.attrgetter(name)(torch)] == []
+    for file in ("gpu.py", "gpu_parts.py"):
+        assert "torch.cuda" not in (root() / "tools" / file).read_text("utf-8")
+
+
+@pytest.fixture
+def pretended(monkeypatch) -> Device:
+    """A device that believes to be a GPU: its tensors are the CPU's, its clock and its counters are ours."""
+    counter = {"now": 0, "most": 0, "ms": 0.0}
+
+    def take(size: int) -> None:
+        counter["now"] += size
+        counter["most"] = max(counter["most"], counter["now"])
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = counter["ms"]
+
+        def elapsed_time(self, end):
+            return end.at - self.at
+
+    ours = {
+        "Event": Event,
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda: counter.update(most=counter["now"]),
+        "memory_allocated": lambda: counter["now"],
+        "max_memory_allocated": lambda: counter["most"],
+        "max_memory_reserved": lambda: 2 * counter["most"],
+        "mem_get_info": lambda: (70, 80),
+    }
+    for name, function in ours.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    device = Device("cpu")
+    device.gpu, device.take, device.counter = True, take, counter
+    return device
+
+
+def test_a_gpu_counts_its_memory_phase_by_phase(pretended):
+    pretended.take(100)
+    with pretended.phases() as phase:
+        with phase("forward"):
+            pretended.take(50)
+        with phase("backward"):
+            pretended.take(30)
+            pretended.take(-60)
+    forward, backward = phase.marks["forward"], phase.marks["backward"]
+    assert (forward.before, forward.after, forward.peak) == (100, 150, 150)
+    assert (backward.before, backward.after, backward.peak) == (150, 120, 180)
+    with pretended.peak() as most:
+        pretended.take(5)
+    assert most == {"used": 125, "reserved": 250}
+    assert pretended.free() == 70
+
+
+def test_a_gpu_s_clock_counts_milliseconds_and_not_the_warm_up(pretended):
+    calls = []
+
+    def call() -> None:
+        calls.append(1)
+        pretended.counter["ms"] += 2.5
+
+    assert pretended.seconds(call, repeats=4, warmup=2) == [0.0025] * 4
+    assert len(calls) == 6
+
+
+def test_a_gpu_is_at_work_in_its_kernels(pretended):
+    assert "kernel" in pretended.work and "cpu_op" not in pretended.work
+    assert torch.profiler.ProfilerActivity.CUDA in pretended.activities
+
+
+@pytest.mark.parametrize(("hip", "kind", "below"), [(None, "CUDA", "cuda"), ("7.0", "ROCm", "rocm")])
+def test_the_facts_of_a_gpu(pretended, monkeypatch, hip, kind, below):
+    card = {"name": "X", "total_memory": 80, "major": 9, "minor": 0, "gcnArchName": "gfx942:sramecc+"}
+    card = SimpleNamespace(**card, multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: card)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    facts = pretended.facts()
+    assert facts["kind"] == kind and below in facts["versions"]
+    assert facts["generation"] == ("gfx942:sramecc+" if hip else "9.0")
+    assert pretended.fp8 is (torch.float8_e4m3fnuz if hip else torch.float8_e4m3fn)
 
 
 # What fails

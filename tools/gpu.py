@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import date
@@ -61,12 +62,14 @@ def ask(name: str, kind: str, quick: bool, seconds: float) -> dict[str, Any]:
     """What a part found, from a process of its own that has `seconds`."""
     code = f"from tools.gpu import answer; answer({name!r}, {kind!r}, {quick!r})"
     paths = [str(root()), str(root() / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # so that compiling is timed, and not finding
-    }
     start = time.monotonic()
-    [ended] = run_together(sys.executable, code, [environment], seconds)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        environment = {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",  # empty, so that compiling is timed, not finding
+            "TRITON_CACHE_DIR": f"{cache}/triton",
+        }
+        [ended] = run_together(sys.executable, code, [environment], seconds)
     answers = [line for line in ended.out.splitlines() if line.startswith(ANSWER)]
     if answers:
         found = json.loads(answers[-1].removeprefix(ANSWER))
@@ -149,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "failed" in found:
             print(f"{name}: {found['failed']}")
     print(f"{count(record['seconds'], 'second')}. Wrote {file}")
+    print("How to send it is in book/reference/measured-on-a-gpu.md")
     return 0
 
 

@@ -1,8 +1,9 @@
-"""The page on what was measured on a GPU, from the records in `data/measured/`."""
+"""The page on what was measured on a GPU, from the records in `data/measured/`, and their number there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from scaleup.errors import CourseError
@@ -258,21 +259,36 @@ def render(records: list[dict[str, Any]]) -> str:
     return "\n".join(line for record in [lines, *map(section, cards)] for line in record).strip()
 
 
-def filled(page: str, records: list[dict[str, Any]]) -> str:
+def how_many(records: list[dict[str, Any]]) -> str:
+    """What the README of the records says of them."""
+    if not records:
+        return "None has been recorded yet."
+    days = [record["date"] for record in records]
+    return f"{count(len(records), 'record')}, the newest of {max(days)}."
+
+
+def filled(page: str, text: str) -> str:
     """The page with the part between its markers made anew."""
     before, found_begin, rest = page.partition(BEGIN)
     _, found_end, after = rest.partition(END)
     if not found_begin or not found_end:
         raise CourseError(
-            f"measured-on-a-gpu.md has lost its markers. Put {BEGIN} and {END} where the records belong."
+            f"A page on the records has lost its markers. Put {BEGIN} and {END} where the records belong."
         )
-    return f"{before}{BEGIN}\n\n{render(records)}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def pages() -> dict[Path, str]:
+    """{file: text} of the two pages that follow from the records."""
+    records, page = recorded.records(), root() / "book" / "reference" / "measured-on-a-gpu.md"
+    told = {page: render(records), recorded.folder() / "README.md": how_many(records)}
+    return {file: filled(file.read_text("utf-8"), text) for file, text in told.items()}
 
 
 def main() -> None:
-    page = root() / "book" / "reference" / "measured-on-a-gpu.md"
-    write_whole(page, filled(page.read_text("utf-8"), recorded.records()))
-    print("book/reference/measured-on-a-gpu.md is in step with data/measured/")
+    for file, text in pages().items():
+        write_whole(file, text)
+        print(f"{file.relative_to(root())} is in step with the records")
 
 
 if __name__ == "__main__":

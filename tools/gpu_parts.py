@@ -229,16 +229,18 @@ def bandwidth(device: Device, sizes: Sizes) -> dict[str, Any]:
 
 
 def autocast_bytes(shape: GPTConfig, tokens: int, kept_by_norm: int) -> int:
-    """Most bytes of a step under bf16 autocast, AdamW in fp32, when the loss makes its gradient.
+    """Most bytes of a step under bf16 autocast with fused AdamW: at the loss's gradient, or at the update.
 
-    Per parameter 12 for the states, and 2 for autocast's copies of the matrices that multiply. Per token and
-    layer: fp32 inputs of the norms; in bf16 a copy for each of five products, q, k, v, attention's result
-    and four widths of the MLP. The loss keeps fp32 probabilities, and the logits' gradient comes on top.
+    At the loss, per parameter 12 for the states, and 2 for autocast's copies of the matrices that multiply.
+    Per token and layer: fp32 inputs of the norms; in bf16 a copy for each of five products, q, k, v,
+    attention's result and four widths of the MLP. The loss keeps fp32 probabilities, and the logits'
+    gradient comes on top.
     """
     layer = 2 * 4 * kept_by_norm * shape.dim + 2 * 5 * shape.dim + 2 * 4 * shape.dim + 2 * 4 * shape.hidden
     ends = 4 * kept_by_norm * shape.dim + 2 * shape.dim + 4 * shape.vocab_size
     kept = tokens * (shape.layers * layer + ends) + 2 * measure.matmul_parameters(shape)
-    return 12 * all_parameters(shape) + kept + 2 * tokens * shape.vocab_size
+    n = all_parameters(shape)
+    return max(12 * n + kept + 2 * tokens * shape.vocab_size, 16 * n)
 
 
 def all_parameters(shape: GPTConfig) -> int:
@@ -555,7 +557,8 @@ def at_work(events: list[dict], work: set[str], window: str, steps: int) -> dict
 def compiled(device: Device, sizes: Sizes) -> dict[str, Any]:
     """Four layers of the middle model, plain and compiled: how much faster, how long compiling takes.
 
-    Compiling is what the first forward and backward pass takes beyond a later step.
+    Compiling is what the first forward and backward pass takes beyond a later step. `make gpu` gives each
+    part an empty cache.
     """
     shape, wanted = sizes.models["middle"]
     shape = replace(shape, layers=min(4, shape.layers))

@@ -433,8 +433,10 @@ def test_a_part_that_hangs_or_crashes_is_a_sentence(monkeypatch):
 
 
 def test_the_committed_page_is_in_step_with_the_records():
-    page = PAGE.read_text("utf-8")
-    assert page == gpu_page.filled(page, recorded.records()), "run: python -m tools.gpu_page"
+    made = gpu_page.pages()
+    assert set(made) == {PAGE, recorded.folder() / "README.md"}
+    stale = [file.name for file, text in made.items() if file.read_text("utf-8") != text]
+    assert stale == [], "run: python -m tools.gpu_page"
 
 
 def test_every_record_that_was_sent_is_whole_and_says_nothing_of_its_machine():
@@ -494,7 +496,7 @@ def test_the_newest_record_of_each_card_is_shown(record):
 
 def test_a_page_without_markers_is_refused():
     with pytest.raises(CourseError, match="markers"):
-        gpu_page.filled("# Measured on a GPU", [])
+        gpu_page.filled("# Measured on a GPU", "")
 
 
 def test_the_readme_of_the_records_names_every_part():
@@ -503,8 +505,21 @@ def test_the_readme_of_the_records_names_every_part():
         r"`([^`]+)`", "".join(line.split("|")[1] for line in text.splitlines() if "| `" in line)
     )
     assert named == [name for name in gpu_parts.PARTS if name != "device"]
-    none_yet = "None has been recorded yet" in text
-    assert none_yet == (recorded.newest() is None), "data/measured/README.md says how many there are"
+    assert gpu_page.how_many(recorded.records()) in text
+
+
+def test_a_first_record_changes_both_pages(record, tmp_path, monkeypatch, capsys):
+    for folder in ("notebooks", "data/measured", "book/reference"):
+        (tmp_path / folder).mkdir(parents=True)
+    files = [PAGE.relative_to(root()), (recorded.folder() / "README.md").relative_to(root())]
+    for file in files:
+        (tmp_path / file).write_text((root() / file).read_text("utf-8"), "utf-8")
+    monkeypatch.setenv("SCALEUP_HOME", str(tmp_path))
+    (recorded.folder() / "2026-11-27-a-cpu.json").write_text(json.dumps(record))
+    gpu_page.main()
+    page, readme = ((tmp_path / file).read_text("utf-8") for file in files)
+    assert "has not been run" not in page and "## a CPU, 2026-11-27" in page and "## Send it" in page
+    assert "1 record, the newest of 2026-11-27." in readme
 
 
 def test_sizes_split_into_heads_of_a_usual_width():

@@ -34,7 +34,8 @@ from scaleup.words import count
 
 from . import gpu_page
 from .gpu_device import Device
-from .gpu_parts import FULL, PARTS, QUICK, attempt, told
+from .gpu_parts import PARTS
+from .gpu_work import FULL, QUICK, attempt, told
 
 LIMIT = 470  # seconds for all parts together: under eight minutes
 ANSWER = "the part's answer: "

@@ -1,6 +1,6 @@
 """All that a CUDA or ROCm device does in another way than a CPU. ROCm goes by CUDA's names in PyTorch.
 
-The parts of `gpu_parts` ask only this class, so that their logic runs, and is tested, on a CPU too.
+The parts ask only this class, so that their logic runs, and is tested, on a CPU too.
 """
 
 from __future__ import annotations

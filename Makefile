@@ -20,7 +20,7 @@ export LC_ALL := C.UTF-8
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab check test lint book bench outputs clean
+.PHONY: help setup lab check test lint book bench gpu outputs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,10 +52,14 @@ book: $(DEV_READY) ## build the site into _build/html
 bench: $(DEV_READY) ## measure against transformers and a bare loop, and update the page
 	$(BIN)/python -m tools.bench
 
+gpu: $(LAB_READY) ## run what the lessons do on a GPU, record it in data/measured/, and update the page
+	$(BIN)/python -m tools.gpu
+
 outputs: $(DEV_READY) ## run every notebook anew, derive the exercises and the pages made from data
 	$(BIN)/python -m tools.run_notebooks
 	$(BIN)/python -m tools.machine_pages
 	$(BIN)/python -m tools.picture_gallery
+	$(BIN)/python -m tools.gpu_page
 	$(BIN)/python -m scaleup.plan.evidence.validate
 
 clean: ## remove what was generated; your answers and progress stay

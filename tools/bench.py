@@ -122,13 +122,13 @@ def measure_steps(sizes: Sizes, progress: Progress) -> tuple[list[dict], list[di
             torch.set_num_threads(threads)
             for dtype_name, dtype in DTYPES.items():
                 progress.part(f"{size} parameters, {dtype_name}, {count(threads, 'thread')}")
-                peak = measure.matmul_peak(dtype, sizes.matmul)
+                peak = measure.matmul_peak(dtype, sizes.matmul, measure.device())
                 turns = {
                     name: lambda step=step, dtype=dtype: step(dtype) for name, step in contenders.items()
                 }
                 times = take_turns(turns, sizes.rounds, progress.tick)
                 # Before and after: a peak that somebody else's work cut short would flatter the MFU.
-                peak = max(peak, measure.matmul_peak(dtype, sizes.matmul))
+                peak = max(peak, measure.matmul_peak(dtype, sizes.matmul, measure.device()))
                 tokens = sequences * shape.context
                 flops = measure.flops_per_token(shape, shape.context)
                 found = {

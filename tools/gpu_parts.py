@@ -77,7 +77,9 @@ def matmul(device: Device, sizes: Sizes) -> dict[str, Any]:
         reached = {n: rate["flops"] for n, rate in rates.items() if "flops" in rate}
         size = max(reached, key=reached.get) if reached else None
         found[name] = {"size": size, "flops": reached[size]} if reached else rates[sizes.matmul[0]]
-    lesson = attempt(lambda: {"flops": measure.matmul_peak(torch.bfloat16, max(sizes.matmul))})
+    lesson = attempt(
+        lambda: {"flops": measure.matmul_peak(torch.bfloat16, max(sizes.matmul), measure.device())}
+    )
     return {"formats": found, "bf16_by_the_lessons": lesson}
 
 
@@ -91,7 +93,7 @@ def bandwidth(device: Device, sizes: Sizes) -> dict[str, Any]:
     found = {
         "copy": 2 * source.nbytes / copied,
         "scale": 2 * source.nbytes / scaled,
-        "copy_by_the_lessons": measure.copy_bandwidth(sizes.copy_mb),
+        "copy_by_the_lessons": measure.copy_bandwidth(sizes.copy_mb, measure.device()),
     }
 
     def link() -> dict[str, float]:

@@ -61,7 +61,7 @@ def training(name: str, device: Device, sizes: Sizes) -> dict[str, Any]:
     shape, wanted = sizes.models[name]
     windows = windows_that_fit(device, shape, wanted)
     tokens = windows * shape.context
-    peak = measure.matmul_peak(torch.bfloat16, max(sizes.matmul))
+    peak = measure.matmul_peak(torch.bfloat16, max(sizes.matmul), measure.device())
     model = model_on(device, shape)
     bare = timed(bare_step(device, model, batch_on(device, shape, windows)), sizes.seconds)
     parameters = measure.parameters(model)
@@ -85,7 +85,7 @@ def training(name: str, device: Device, sizes: Sizes) -> dict[str, Any]:
     # Steps that were read together have one rate; the first of them warm up.
     readings = [step.tokens_per_second for step in history[READ_EVERY::READ_EVERY]]
     loop = Timings(tuple(tokens / rate for rate in readings))
-    peak = max(peak, measure.matmul_peak(torch.bfloat16, max(sizes.matmul)))
+    peak = max(peak, measure.matmul_peak(torch.bfloat16, max(sizes.matmul), measure.device()))
     flops = measure.flops_per_token(shape, shape.context)
     return {
         "shape": vars(shape),

@@ -1,4 +1,4 @@
-"""What this device reaches: its rate of matrix products, its memory traffic, where a step spends its time.
+"""What a device reaches: its rate of matrix products, its memory traffic, where a step spends its time.
 
 The rates are measured here and are no vendor's numbers: a large matrix multiplication is close to the best
 that a training step can reach.
@@ -14,26 +14,28 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from .timing import device, repeat
+from .timing import repeat
 
 
-def matmul_peak(dtype: torch.dtype = torch.float32, size: int | None = None) -> float:
-    """FLOP/s of the best of some large square matrix multiplications (2 n^3 FLOPs each) on this device.
+def matmul_peak(
+    dtype: torch.dtype = torch.float32, size: int | None = None, where: torch.device | str = "cpu"
+) -> float:
+    """FLOP/s of the best of some large square matrix multiplications (2 n^3 FLOPs each) on `where`.
 
     Tries several sizes n, or only `size`. Ask for the data type that the training uses.
     """
-    usual = (4096, 8192) if torch.cuda.is_available() else (512, 1024, 1536)
+    usual = (512, 1024, 1536) if torch.device(where).type == "cpu" else (4096, 8192)
 
     def rate(n: int) -> float:
-        a, b = (torch.randn(n, n, device=device()).to(dtype) for _ in range(2))
+        a, b = (torch.randn(n, n, device=where).to(dtype) for _ in range(2))
         return 2 * n**3 / min(repeat(lambda: a @ b, repeats=8, warmup=2).seconds)
 
     return max(rate(n) for n in ((size,) if size else usual))
 
 
-def copy_bandwidth(size_mb: int = 256) -> float:
-    """Bytes per second read plus written by a copy far larger than the caches."""
-    source = torch.ones(size_mb * 2**20 // 4, device=device())
+def copy_bandwidth(size_mb: int = 256, where: torch.device | str = "cpu") -> float:
+    """Bytes per second read plus written on `where` by a copy far larger than the caches."""
+    source = torch.ones(size_mb * 2**20 // 4, device=where)
     target = torch.empty_like(source)
     best = min(repeat(lambda: target.copy_(source), repeats=5, warmup=1).seconds)
     return 2 * source.nbytes / best

@@ -149,8 +149,7 @@ def test_a_thread_that_ran_before_is_recorded_where_all_are_asked_for():
 
     thread = threading.Thread(target=work)
     thread.start()
-    everything = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
-    found = recorded(lambda: (ready.set(), stop.wait()), experimental_config=everything)
+    found = recorded(lambda: (ready.set(), stop.wait()), experimental_config=trace.ALL_THREADS)
     thread.join()
     assert found.named("aten::exp")
 

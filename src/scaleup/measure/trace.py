@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import profile
 
 from ..errors import CourseError
 from .rates import quiet_stderr
 
+# For `profile(experimental_config=…)`: else a CPU's operators are recorded on the thread that began it only.
+ALL_THREADS = _ExperimentalConfig(profile_all_threads=True)
 BYTES = {"float": 4, "double": 8, "long int": 8, "int": 4, "bool": 1, "c10::BFloat16": 2, "c10::Half": 2}
 # FLOPs for each number of the result, one for each of +, -, x, / and each function such as exp.
 EACH = {

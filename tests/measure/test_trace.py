@@ -182,7 +182,7 @@ def test_the_work_of_what_goes_number_by_number():
 
     assert trace.work_of(event("aten::mul", (4, 8), (8,))) == (32, 4 * (32 + 8 + 32))
     assert trace.work_of(event("aten::add_", (4, 8), (4, 8), ())) == (32, 4 * 96)
-    assert trace.work_of(event("aten::silu", (10,), kind="c10::BFloat16")) == (30, 2 * 20)
+    assert trace.work_of(event("aten::silu", (10,), kind="c10::BFloat16")) == (40, 2 * 20)
     assert trace.work_of(event("aten::addcmul", (2, 1), (1, 3), (3,), ())) == (12, 4 * (2 + 3 + 3 + 6))
     assert trace.work_of(event("aten::sort", (10,))) is None
     assert trace.work_of(event("aten::mul")) is None

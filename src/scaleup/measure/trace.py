@@ -27,8 +27,8 @@ BYTES = {"float": 4, "double": 8, "long int": 8, "int": 4, "bool": 1, "c10::BFlo
 # FLOPs for each number of the result, one for each of +, -, x, / and each function such as exp.
 EACH = {
     "mul": 1, "add": 1, "sub": 1, "div": 1, "neg": 1, "pow": 1, "sqrt": 1, "rsqrt": 1, "exp": 1, "tanh": 1,
-    "addcmul": 2, "silu": 3, "silu_backward": 7, "_softmax": 4, "_log_softmax": 4,
-    "_log_softmax_backward_data": 3,
+    "addcmul": 2, "silu": 4, "silu_backward": 9, "_softmax": 4, "_log_softmax": 4,
+    "_log_softmax_backward_data": 4,
 }  # fmt: skip
 # Operators that only make, describe or pass on a tensor, and start no kernel themselves.
 NO_KERNEL = {

@@ -8,7 +8,9 @@ ranks there are. That is why a run may go on with another number of ranks.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..errors import CourseError
 from .shards import open_shard, read_manifest
 
 ROUNDS = 6
+AT_ONCE = 64  # batches whose windows are worked out in one go
 
 
 def scrambled(x: np.ndarray) -> np.ndarray:
@@ -33,22 +36,24 @@ def scrambled(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def shuffled(places: np.ndarray, n: int, seed: int, epoch: int = 0) -> np.ndarray:
+def shuffled(places: np.ndarray, n: int, seed: int, epoch: int | np.ndarray = 0) -> np.ndarray:
     """Which of `n` windows is at each place of an epoch: (k,) whole numbers below `n` -> (k,) int64.
 
-    A permutation of 0..n-1 for every seed and epoch, computed place by place. It is a Feistel network: a
-    place is a pair (column, row) in a rectangle of at least n cells, and each round moves one of the two by
-    a scrambled value of the other, which can be undone and so maps no two cells onto one. A result outside
-    the n cells is sent through again ("cycle walking"). Good for shuffling and not for secrets.
-    Source: Black and Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002.
+    A permutation of 0..n-1 for every seed and epoch, computed place by place; `epoch` is one for all places
+    or (k,). It is a Feistel network: a place is a pair (row, column) in a grid of at least n cells, and each
+    round moves one of the two by a scrambled value of the other, which can be undone and so maps no two cells
+    onto one. A result outside the n cells is sent through again ("cycle walking"). Good for shuffling and not
+    for secrets. Source: Black and Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002.
     """
     columns = np.uint64(math.isqrt(n - 1) + 1)
     rows = np.uint64(-(-n // int(columns)))
-    key = scrambled(scrambled(np.array([seed], dtype=np.uint64)) ^ np.uint64(epoch))
-    keys = scrambled(key + np.arange(ROUNDS, dtype=np.uint64))
+    cells = np.asarray(places, dtype=np.uint64)
+    epochs = np.broadcast_to(np.asarray(epoch, dtype=np.uint64), cells.shape)
+    key = scrambled(scrambled(np.array([seed], dtype=np.uint64)) ^ epochs)
+    keys = [scrambled(key + np.uint64(turn)) for turn in range(ROUNDS)]
 
-    def once(cells: np.ndarray) -> np.ndarray:
-        column, row = cells % columns, cells // columns
+    def once(cells: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
+        row, column = cells // columns, cells % columns
         for turn, key in enumerate(keys):
             if turn % 2:
                 row = (row + scrambled(column ^ key) % rows) % rows
@@ -56,9 +61,9 @@ def shuffled(places: np.ndarray, n: int, seed: int, epoch: int = 0) -> np.ndarra
                 column = (column + scrambled(row ^ key) % columns) % columns
         return row * columns + column
 
-    cells = once(np.asarray(places, dtype=np.uint64))
+    cells = once(cells, keys)
     while (outside := cells >= np.uint64(n)).any():
-        cells[outside] = once(cells[outside])
+        cells[outside] = once(cells[outside], [key[outside] for key in keys])
     return cells.astype(np.int64)
 
 
@@ -81,7 +86,7 @@ class ShardWindows(Dataset):
                                   f"the manifest says {line['tokens']:,}. Copy it again.")  # fmt: skip
             self.shards.append(shard)
         each = [max(0, (len(shard.tokens) - 1) // seq) for shard in self.shards]
-        self.ends = np.cumsum(each)
+        self.ends = list(accumulate(each))  # how many windows there are up to the end of each shard
         if not each or not self.ends[-1]:
             raise CourseError(f"{self.folder} has no window of {seq + 1} tokens. Take shorter windows.")
 
@@ -90,25 +95,26 @@ class ShardWindows(Dataset):
         return ShardWindows, (self.folder, self.seq)
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return self.ends[-1]
 
     def place(self, number: int) -> tuple[int, int]:
         """(shard, first token within the shard) of a window."""
         if not 0 <= number < len(self):
             raise IndexError(f"window {number} of {len(self)}")
-        shard = int(np.searchsorted(self.ends, number, side="right"))
-        before = int(self.ends[shard - 1]) if shard else 0
-        return shard, (number - before) * self.seq
+        shard = bisect_right(self.ends, number)
+        return shard, (number - (self.ends[shard - 1] if shard else 0)) * self.seq
 
     def __getitem__(self, numbers: int | Sequence[int]) -> tuple[Tensor, Tensor]:
         if isinstance(numbers, int | np.integer):
-            return tuple(t[0] for t in self[[numbers]])
-        ids = np.empty((len(numbers), self.seq + 1), dtype=np.int64)
-        for row, number in enumerate(numbers):
-            shard, start = self.place(int(number))
-            ids[row] = self.shards[shard].tokens[start : start + self.seq + 1]
+            shard, start = self.place(int(numbers))
+            ids = self.shards[shard].tokens[start : start + self.seq + 1].astype(np.int64)
+        else:
+            ids = np.empty((len(numbers), self.seq + 1), dtype=np.int64)
+            for row, number in enumerate(numbers):
+                shard, start = self.place(int(number))
+                ids[row] = self.shards[shard].tokens[start : start + self.seq + 1]
         window = torch.from_numpy(ids)
-        return window[:, :-1].contiguous(), window[:, 1:].contiguous()
+        return window[..., :-1], window[..., 1:]
 
 
 class Order(Sampler):
@@ -123,15 +129,12 @@ class Order(Sampler):
         self.seed, self.first = seed, first
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        place = self.first + self.rank * self.batch
+        steps = self.batch * self.world_size * np.arange(AT_ONCE)[:, None]
+        places = self.first + steps + self.rank * self.batch + np.arange(self.batch)  # (AT_ONCE, batch)
         while True:
-            places = np.arange(place, place + self.batch)
-            epochs = np.unique(places // self.n)
-            yield np.concatenate([
-                shuffled(places[places // self.n == epoch] % self.n, self.n, self.seed, int(epoch))
-                for epoch in epochs
-            ])  # fmt: skip
-            place += self.batch * self.world_size
+            epochs, within = np.divmod(places.ravel(), self.n)
+            yield from shuffled(within, self.n, self.seed, epochs).reshape(places.shape)
+            places = places + AT_ONCE * self.batch * self.world_size
 
 
 class Feed:

@@ -92,7 +92,7 @@ class ShardWindows(Dataset):
 
     def __reduce__(self) -> tuple:
         """A worker that is not a fork opens the shards itself, and gets no copy of their tokens."""
-        return ShardWindows, (self.folder, self.seq)
+        return type(self), (self.folder, self.seq)
 
     def __len__(self) -> int:
         return self.ends[-1]

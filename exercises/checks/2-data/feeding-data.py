@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from torch.utils.data._utils import worker as torch_worker
 
-from scaleup.exercises import NotYet, code, rules, says, slip, values
+from scaleup.exercises import NotYet, code, is_number, rules, says, slip, values
 
 values(
     "padding", (47, 17, 273),
@@ -189,9 +189,12 @@ rules(
      slip(lambda found: found["three times"][1] == [] and found["repeated"][1] == [0],
           "a window that comes three times is not noticed",
           once(f"{ALL}return {LOST}, [n for n in range(windows) if seen[n] == 2]")),
-     slip(lambda found: found["three times"][1] == [1, 1],
-          "a window that comes three times stands twice in the list",
-          once(f"{ALL}return {LOST}, [n for n in range(windows) for _ in range(seen[n] - 1)]")),
+     slip(lambda found: any(len(set(twice)) < len(twice) for _, twice in found.values()),
+          "a window stands more than once in the list of repeated ones: name each once",
+          once(f"{ALL}return {LOST}, [n for n in range(windows) for _ in range(seen[n] - 1)]"),
+          once("seen = [n for batches in ranks for batch in batches for n in batch]\n"
+               "    lost = [n for n in range(windows) if n not in seen]\n"
+               "    return lost, [n for n in seen if seen.count(n) > 1]")),
      slip(lambda found: found["one rank"][0] != [4, 5, 6, 7, 8, 9, 10, 11]
                         or found["lost"] != ([11], []) or found["both"] != ([11], [10])
                         or found["right"] != ([], []) or found["three times"] != ([5, 7], [1]),
@@ -296,26 +299,53 @@ rules(
     also=[says("def resume(step, taken, rank, world_size, batch, n):\n    return taken",
                "return a list of pairs: (epoch, place within it)")])  # fmt: skip
 
-values(
-    "starve", (3, 3, 288),
-    {(2, 4, 256): "290 ms are more than two steps: two workers deliver too slowly on average",
-     (2, 3, 192): "290 ms are more than two steps: two workers deliver too slowly on average",
-     (8, 1, 256): "workers follow from the mean, and how far they are ahead from the stall: 290 / 120 is 2.4",
-     (3, 8, 768): "prefetch_factor counts per worker, so three workers with 8 would be 24 batches ahead",
-     (3, 2, 192): "six batches last 720 ms, and the stall 900",
-     (3, 7, 672): "prefetch_factor counts per worker: 7.5 batches are needed in all",
-     (3, 9, 864): "prefetch_factor counts per worker: nine batches in all are three for each",
-     (3, 3, 9): "the third is batches of one rank. Asked are windows of all ranks",
-     (3, 3, 72): "the third is of one rank. There are four",
-     (3, 3, 36): "the third is batches. Asked are windows: 8 in each",
-     (3, 3, 96): "the third has one worker per rank. There are three",
-     (3, 3, 32): "the third is one batch on each rank. Workers are up to nine batches ahead",
-     (3, 3, 0): "what workers have read ahead was not consumed; how many windows is that?"},
-    within=1e-6,
-    ask="give three numbers: (workers, prefetch_factor, windows ahead)",
-    otherwise=slip(lambda given: True,
-                   "workers: mean reading time over step, rounded up; batches ahead: longest stall over "
-                   "step, rounded up and shared out among the workers",
-                   (1, 1, 32), (4, 2, 256)),
+ASK = "give three numbers: (workers, prefetch_factor, windows ahead)"
+
+
+def three(answer):
+    if not isinstance(answer, tuple | list) or len(answer) != 3 or not all(map(is_number, answer)):
+        raise NotYet(ASK)
+    return tuple(answer)
+
+
+rules(
+    "starve", three,
+    [slip(lambda given: given[0] == 2,
+          "290 ms are more than two steps: two workers deliver too slowly on average",
+          (2, 4, 256), (2, 3, 192)),
+     slip(lambda given: given[0] in (7.5, 8),
+          "how far they are ahead follows from the stall, and how many there are from the mean: 290 / 120",
+          (8, 1, 256)),
+     slip(lambda given: given[0] != 3,
+          "the first is the mean reading time over the step, 290 / 120, rounded up",
+          (1, 1, 32), (4, 2, 256), (2.4, 3, 288)),
+     slip(lambda given: given[1] in (7, 7.5, 8, 9),
+          "prefetch_factor counts per worker, and 7.5 batches are needed over all three",
+          (3, 8, 768), (3, 7, 672), (3, 9, 864)),
+     slip(lambda given: given[1] == 2,
+          "twice three are six batches. They last 720 ms, and the stall 900",
+          (3, 2, 192)),
+     slip(lambda given: given[1] != 3,
+          "the second is 900 / 120 batches, shared out among three workers and rounded up",
+          (3, 4, 384), (3, 1, 96)),
+     slip(lambda given: given[2] == 0,
+          "what workers have read ahead was not consumed; how many windows is that?",
+          (3, 3, 0)),
+     slip(lambda given: given[2] in (9, 36),
+          "the third is a number of batches. Asked are windows, 8 in each, of all four ranks",
+          (3, 3, 9), (3, 3, 36)),
+     slip(lambda given: given[2] == 72,
+          "the third is of one rank. There are four",
+          (3, 3, 72)),
+     slip(lambda given: given[2] in (32, 96),
+          "the third is too small: three workers are each up to three batches ahead, on each rank",
+          (3, 3, 32), (3, 3, 96)),
+     slip(lambda given: given[2] == 256,
+          "the third counts eight batches. Three workers with three each may have nine ready",
+          (3, 3, 256)),
+     slip(lambda given: given[2] != 288,
+          "the third is ranks x workers x prefetch_factor x windows of a batch",
+          (3, 3, 24), (3, 3, 300))],
     hint="290 / 120 and 900 / 120, each rounded up; the second is over all workers of a rank.",
-    done="3 workers keep up, 9 batches bridge 900 ms, and 288 windows must not be counted")  # fmt: skip
+    done="3 workers keep up, 9 batches bridge 900 ms, and 288 windows must not be counted",
+    also=[says("a word", ASK), says((3, 3), ASK)])  # fmt: skip

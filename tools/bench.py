@@ -36,6 +36,7 @@ from scaleup.paths import root, state
 from scaleup.train import process_group, train
 from scaleup.words import count
 
+from .bench_feeding import fastest, measure_feeding
 from .bench_page import millions, publish
 from .contenders import COURSE, GPT2, LLAMA, assert_same_work, gpt2_near, llama_like, random_batch, stepper
 
@@ -288,6 +289,7 @@ def run(sizes: Sizes, quick: bool) -> dict[str, Any]:
         "steps": steps,
         "loop": loop,
         "ranks": parallel,
+        "feeding": measure_feeding(sizes.rounds, fastest({"steps": steps}, COURSE)),
     }
 
 

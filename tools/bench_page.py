@@ -13,6 +13,7 @@ from scaleup.errors import CourseError
 from scaleup.notebook import plots
 from scaleup.words import count, markdown_table
 
+from .bench_feeding import FEED, STATEFUL
 from .contenders import COURSE, GPT2, LLAMA
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -116,7 +117,31 @@ def render(result: Mapping[str, Any]) -> str:
             for entry in result["ranks"]
         ],
     )  # fmt: skip
+    lines += feeding(result["feeding"])
     return "\n".join(lines).strip()
+
+
+def feeding(found: Mapping[str, Any]) -> list[str]:
+    """The part on loaders."""
+    lines = ["## Feeding data", ""]
+    lines += numbers_table(
+        ["tokens per second", FEED, STATEFUL, "feed / torchdata"],
+        [
+            [count(row["workers"], "worker"), *(per_second(row["found"][name]) for name in (FEED, STATEFUL)),
+             between(row["feed_over_torchdata"])]
+            for row in found["speed"]
+        ],
+    )  # fmt: skip
+    lines += numbers_table(
+        ["windows after a restart on 3 ranks instead of 2", "came twice", "never came"],
+        [[name, *(f"{found['restart'][name][key]:,}" for key in ("twice", "never"))]
+         for name in (FEED, STATEFUL)],
+    )  # fmt: skip
+    lines += [f"Without a worker the feed delivers {found['feed_over_model']:,.0f} times the "
+              f"{found['model_tokens_per_second']:,.0f} tokens per second of the fastest model above. "
+              f"An epoch has {found['windows']:,} windows of {found['seq']} tokens. Measured on "
+              f"{found['date']} with torchdata {found['torchdata']}.", ""]  # fmt: skip
+    return lines
 
 
 def filled(page: str, result: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""From text to tokens: `corpus` makes the course's own, `shards` is the format, `windows` cuts samples."""
+"""From text to tokens: `corpus` makes the course's own, `shards` is the format, `feed` and `windows` read."""

@@ -125,7 +125,7 @@ def test_a_note_follows_the_sum_of_its_bar_and_is_told():
         "x", {"a": {"plain": 60}, "b": {"plain": 9}}, unit="h", notes={"b": "ask for this"}
     )
     words = words_of(picture.svg())
-    assert {"60 h", "9 h ask for this"} <= set(words) and "9 h (plain 9). Ask for this." in picture.alt
+    assert {"60 h", "9 h ← ask for this"} <= set(words) and "9 h (plain 9). Ask for this." in picture.alt
 
 
 def test_brackets_measure_out_a_time_beneath_the_lanes():

@@ -30,7 +30,8 @@ def bars(
     A part too narrow for its number has it in the alternative text only; the sum stands behind each bar.
     `legend` is {kind: words} where the names of the kinds do not say what the parts are.
     With `verdicts`, (words for a bar within the limit, words for one beyond it), the sum and its verdict
-    stand beneath the name of each row. `notes` are {row: words} to write behind the sum of a row.
+    stand beneath the name of each row. `notes` are {row: words}, written behind an
+    arrow that points at the sum of the row.
     """
     picture = Drawing(title, measured=measured)
     sums = {name: sum(parts.values()) for name, parts in rows.items()}
@@ -38,9 +39,9 @@ def bars(
     judged = {}
     if verdicts and limit:
         judged = {name: f"{told[name]} {verdicts[total > limit]}" for name, total in sums.items()}
-    behind = {name: f"{told[name]} {(notes or {}).get(name, '')}".rstrip() for name in rows}
+    behind = {name: told[name] + (f" ← {notes[name]}" if name in (notes or {}) else "") for name in rows}
     named = [line for name in rows for line in wrapped(name, 108)]
-    left = 10 + max(min(110, max(map(wide, named))), *(1.1 * wide(words) for words in judged.values()), 0)
+    left = 10 + max(min(110, max(map(wide, named))), *(1.2 * wide(words) for words in judged.values()), 0)
     room = picture.width - left - 14 - (0 if judged else 1.1 * max(map(wide, behind.values())))
     scale = room / max([*sums.values(), limit or 0])
     top = picture.height + (18 if limit else 0)

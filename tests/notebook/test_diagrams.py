@@ -38,6 +38,9 @@ GALLERY = {
     "columns": lambda: diagrams.cut("By columns", (512, 1408), 4, by="columns"),
     "rows": lambda: diagrams.cut("By rows", (1408, 512), 2, by="rows", says="Their sum is the product."),
     "bars": lambda: diagrams.bars("Memory " * 12, MEMORY, unit="GB", limit=64),
+    "verdicts": lambda: diagrams.bars("Fits", MEMORY, unit="GB", limit=64, verdicts=("fits", "too much")),
+    "notes": lambda: diagrams.bars("Hours", MEMORY, unit="h", notes={"b": "ask for this"}),
+    "brackets": lambda: diagrams.lanes("Time", LANES, unit="ms", brackets=[Span(0, 40, words="m slots")]),
     "areas": lambda: diagrams.areas("One area", BUDGET, across="tokens", up="parameters", area="FLOPs"),
     "shrinking": lambda: diagrams.shrinking("Less", ("an hour", 60), TAKEN, "useful", unit="minutes"),
     "headings": lambda: diagrams.lanes("Two worlds", {"one": [], **LANES}, unit="days"),
@@ -102,6 +105,38 @@ def test_a_picture_is_the_same_in_every_run_and_tells_what_it_shows(name):
     assert bundle == again
     alt = html.unescape(re.search(r'alt="([^"]*)"', bundle["text/html"])[1])
     assert alt == GALLERY[name]().alt and len(alt) > 40 and bundle["text/plain"] == f"Figure: {alt}"
+
+
+def words_of(svg):
+    """Each text of a picture and where it begins."""
+    texts = (node for node in ET.fromstring(svg.split("?>", 1)[1]).iter() if node.tag.endswith("text"))
+    return {node.text: float(node.get("x")) for node in texts}
+
+
+def test_a_verdict_stands_beneath_the_name_and_never_beyond_a_limit_that_its_bar_does_not_reach():
+    rows = {"a": {"plain": 60}, "b": {"plain": 100}}
+    words = words_of(diagrams.bars("x", rows, unit="GB", limit=64, verdicts=("fits", "too much")).svg())
+    assert words["60 GB fits"] == words["100 GB too much"] == 0
+    assert not {"60 GB", "100 GB"} & set(words)
+
+
+def test_a_note_follows_the_sum_of_its_bar_and_is_told():
+    picture = diagrams.bars(
+        "x", {"a": {"plain": 60}, "b": {"plain": 9}}, unit="h", notes={"b": "ask for this"}
+    )
+    words = words_of(picture.svg())
+    assert {"60 h", "9 h ← ask for this"} <= set(words) and "9 h (plain 9). Ask for this." in picture.alt
+
+
+def test_brackets_measure_out_a_time_beneath_the_lanes():
+    work = Span(10, 30, words="work")
+    picture = diagrams.lanes("x", {"rank 0": [Span(0, 40)]}, unit="ms", brackets=[work])
+    middle = words_of(picture.svg())["work"]
+    box = next(
+        n for n in ET.fromstring(picture.svg().split("?>", 1)[1]).iter() if n.get("class") == "compute"
+    )
+    assert middle == pytest.approx(float(box.get("x")) + float(box.get("width")) / 2)
+    assert "work: from 10 to 30 ms." in picture.alt
 
 
 def test_a_shard_is_a_slice_with_the_rest_as_an_outline():

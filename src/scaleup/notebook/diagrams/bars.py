@@ -19,6 +19,8 @@ def bars(
     legend: Mapping[str, str] | None = None,
     measured: bool = False,
     called: Mapping[str, str] | None = None,
+    verdicts: tuple[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Drawing:
     """A stacked bar per row, all to one scale: {row: {kind: amount}}. `limit` is a line that bars may cross.
 
@@ -27,21 +29,31 @@ def bars(
     The alternative text says which bars do, unless they were measured: that may differ from run to run.
     A part too narrow for its number has it in the alternative text only; the sum stands behind each bar.
     `legend` is {kind: words} where the names of the kinds do not say what the parts are.
+    With `verdicts`, (words for a bar within the limit, words for one beyond it), the sum and its verdict
+    stand beneath the name of each row. `notes` are {row: words}, written behind an
+    arrow that points at the sum of the row.
     """
     picture = Drawing(title, measured=measured)
-    left = min(120, 10 + max(wide(line) for name in rows for line in wrapped(name, 108)))
     sums = {name: sum(parts.values()) for name, parts in rows.items()}
-    room = (
-        picture.width - left - 14 - 1.1 * max(wide(f"{total:,.{digits}f} {unit}") for total in sums.values())
-    )
+    told = {name: f"{total:,.{digits}f} {unit}".rstrip() for name, total in sums.items()}
+    judged = {}
+    if verdicts and limit:
+        judged = {name: f"{told[name]} {verdicts[total > limit]}" for name, total in sums.items()}
+    behind = {name: told[name] + (f" ← {notes[name]}" if name in (notes or {}) else "") for name in rows}
+    named = [line for name in rows for line in wrapped(name, 108)]
+    left = 10 + max(min(110, max(map(wide, named))), *(1.2 * wide(words) for words in judged.values()), 0)
+    room = picture.width - left - 14 - (0 if judged else 1.1 * max(map(wide, behind.values())))
     scale = room / max([*sums.values(), limit or 0])
     top = picture.height + (18 if limit else 0)
     ends: dict[str, tuple[float, float]] = {}  # where each sum is written, above the line of the limit
     y = top
     for name, parts in rows.items():
         lines = wrapped(name, left - 8)
+        up = (len(lines) - (not judged)) * 8
         for number, line in enumerate(lines):
-            picture.text(0, y + 17 - (len(lines) - 1) * 8 + number * 15, line)
+            picture.text(0, y + 17 - up + number * 15, line)
+        if judged:
+            picture.text(0, y + 17 - up + len(lines) * 15, judged[name], style="bold")
         x = left
         for kind, amount in parts.items():
             words = f"{amount:,.{digits}f}"
@@ -49,7 +61,7 @@ def bars(
                 picture.box(x, y, amount * scale, 24, kind, words if amount * scale > wide(words) + 6 else "")
             x += amount * scale
         ends[name] = x + 6, y + 17
-        y += 34
+        y += 46 if judged else 34
     picture.height = y - 4
     if limit:
         x = left + limit * scale
@@ -59,7 +71,9 @@ def bars(
         picture.text(min(x, picture.width) if anchor == "end" else x, top - 8, words, anchor=anchor)
         picture.says.append(f"The limit is {words}.")
     for name, (x, y) in ends.items():
-        words = f"{sums[name]:,.{digits}f} {unit}".rstrip()
+        if judged:
+            break
+        words = behind[name]
         crossed = left + limit * scale if limit else -1.0
         x = crossed + 6 if x - 3 < crossed < x + wide(words) else x  # behind the line, not beneath it
         picture.text(x, y, words, style="bold")
@@ -70,7 +84,8 @@ def bars(
         )
         over = " That is over the limit." if limit and sums[name] > limit and not measured else ""
         total = f"{sign}{sums[name]:,.{digits}f} {unit}".rstrip()
-        picture.says.append(f"{name}: {total} ({shares}).{over}")
+        noted = f" {notes[name].capitalize()}." if name in (notes or {}) else ""
+        picture.says.append(f"{name}: {total} ({shares}).{over}{noted}")
     kinds = list(dict.fromkeys(kind for parts in rows.values() for kind in parts))
     if legend or len(kinds) > 1:
         picture.legend(legend or kinds)

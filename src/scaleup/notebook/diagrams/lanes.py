@@ -31,13 +31,14 @@ def lanes(
     width: float = 440,
     tell: bool = True,
     legend: Mapping[str, str] | None = None,
+    brackets: Sequence[Span] = (),
 ) -> Drawing:
     """A lane per row, with its spans to one scale; `marks` are moments with a name, drawn through all lanes.
 
     Spans of one lane that overlap are stacked beneath each other, thin where they are many. `tell`: say every
     span in the alternative text; else, of a lane with more than three, only how many and until when. `legend`
     is {kind: words} where the names of the kinds do not say what the spans are. A row without spans is a
-    heading.
+    heading. `brackets` are stretches of time with a name, measured out beneath the last lane.
     """
     picture = Drawing(title, width=width, measured=measured)
     left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
@@ -85,6 +86,15 @@ def lanes(
         anchor = "end" if x + wide(name) / 2 > width else "middle"
         picture.text(x, top - 7 - 13 * (number % 1), name, anchor=anchor)
         picture.says.append(f"{name} at {sign}{_short(moment)} {unit}.")
+    for bracket in brackets:
+        x1, x2 = x_of(bracket.start) + 1, x_of(bracket.end) - 1
+        for x in (x1, x2):
+            picture.line(x, y - 2, x, y + 4, width=1)
+        picture.line(x1, y + 4, x2, y + 4, width=1)
+        picture.text((x1 + x2) / 2, y + 17, bracket.words, anchor="middle", style="bold")
+        told = f"from {sign}{_short(bracket.start)} to {sign}{_short(bracket.end)}"
+        picture.says.append(f"{bracket.words}: {told} {unit}.")
+    y += 26 if brackets else 0
     step = _tick((end - begin) / 5)
     picture.line(left, y, width - 6, y, width=1)
     tick = begin

@@ -40,7 +40,7 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags",)})
         if folds:  # the words on a folded cell in the book
             cell.metadata["mystnb"] = folds
-        if "hide-cell" in cell.metadata.get("tags", []):  # and JupyterLab folds its code, too
+        if {"hide-cell", "hide-input"} & set(cell.metadata.get("tags", [])):  # JupyterLab folds it, too
             cell.metadata["jupyter"] = {"source_hidden": True}
         if "outputs" in cell:
             cell.outputs = joined(cell.outputs)

@@ -1,7 +1,8 @@
 """Measuring a training step: time with its spread, bytes, the device's rates, model FLOPs, MFU, parity.
 
 `timing` times, `rates` measures what the device reaches, `memory_use` where the bytes go, `utilisation`
-counts what a model needs, `parity` proves that N ranks equal one. May import the model, the ranks and below.
+counts what a model needs, `parity` proves that N ranks equal one, `alpha_beta` fits times of messages. May
+import the model, the ranks and below.
 """
 
 from .memory_use import MemoryUse, kept_for_backward, watch

@@ -12,33 +12,36 @@ import torch.distributed as dist
 from scaleup.parallel import ring, tree
 
 REPEATS = 5
-SIZES = [4 * 2**10, 2**20, 2 * 2**20, 4 * 2**20]  # bytes
+PAIR = [4 * 2**10, 2**18, 2**20, 4 * 2**20]  # bytes
+ALL = [4 * 2**10, 2 * 2**20]
 
 torch.set_num_threads(1)
 os.environ |= {"RANK": os.environ["SLURM_PROCID"], "WORLD_SIZE": os.environ["SLURM_NTASKS"]}
 dist.init_process_group("gloo")
 pair = dist.new_group([0, 1])  # all ranks make it, members or not
-full = torch.ones(2**18)  # 1 MiB
+full = torch.ones(2**18)
 
 
-def seconds(way, size: int, group: dist.ProcessGroup | None) -> float:
-    """One all-reduce of `size` bytes, from when all ranks are there until it has ended here."""
+def seconds(way, size: int, group: dist.ProcessGroup | None = None) -> float:
+    """Seconds of one all-reduce of `size` bytes on the rank that takes longest."""
     buffer = torch.ones(size // 4)
-    ring.all_reduce(full, group)  # uses up what the throttle lets through at once
     dist.barrier(group)
+    ring.all_reduce(full, group)  # uses up what the throttle lets through at once
     start = time.perf_counter()
-    way(buffer, group)
-    return time.perf_counter() - start
+    way.all_reduce(buffer, group)
+    taken = torch.tensor(time.perf_counter() - start, dtype=torch.float64)
+    dist.all_reduce(taken, op=dist.ReduceOp.MAX, group=group)
+    return taken.item()
 
 
 times = {"pair": {}, "ring": {}, "tree": {}}
 for _ in range(REPEATS):  # all sizes in turn, so that a disturbance hits each of them
-    for size in SIZES if dist.get_rank() < 2 else []:
-        times["pair"].setdefault(size, []).append(seconds(ring.all_reduce, size, pair))
+    for size in PAIR if dist.get_rank() < 2 else []:
+        times["pair"].setdefault(size, []).append(seconds(ring, size, pair))
     dist.barrier()
-    for name, way in {"ring": ring, "tree": tree}.items():
-        for size in (SIZES[0], SIZES[-1]) if dist.get_world_size() > 2 else []:
-            times[name].setdefault(size, []).append(seconds(way.all_reduce, size, None))
+    for size in ALL if dist.get_world_size() > 2 else []:
+        for name, way in {"ring": ring, "tree": tree}.items():
+            times[name].setdefault(size, []).append(seconds(way, size))
 if dist.get_rank() == 0:
     Path(sys.argv[1]).write_text(json.dumps(times))
 dist.destroy_process_group()

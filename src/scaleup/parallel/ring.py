@@ -27,13 +27,15 @@ def all_reduce(
     arrived, sent = torch.empty_like(chunks[0]), 0
     for step in range(2 * (size - 1)):
         give, take = chunks[(rank - step) % size], chunks[(rank - step - 1) % size]
-        work = dist.isend(give, group=group, group_dst=right)  # does not wait: all ranks send at once
-        dist.recv(arrived[: len(take)], group=group, group_src=left)
-        work.wait()
+        new = arrived[: len(take)]
+        # Neither call waits, so all ranks send at once. The place for what comes is there before it comes.
+        works = [dist.irecv(new, group=group, group_src=left), dist.isend(give, group=group, group_dst=right)]
+        for work in works:
+            work.wait()
         if step < size - 1:
-            take += arrived[: len(take)]  # a reduce-scatter
+            take += new  # a reduce-scatter
         else:
-            take.copy_(arrived[: len(take)])  # an all-gather
+            take.copy_(new)  # an all-gather
         sent += give.nbytes
         watch(step)
     return sent

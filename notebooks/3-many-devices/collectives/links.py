@@ -11,7 +11,6 @@ import torch.distributed as dist
 
 from scaleup.parallel import ring, tree
 
-REPEATS = 5
 PAIR = [4 * 2**10, 2**18, 2**20, 4 * 2**20]  # bytes
 ALL = [4 * 2**10, 2 * 2**20]
 
@@ -35,7 +34,8 @@ def seconds(way, size: int, group: dist.ProcessGroup | None = None) -> float:
 
 
 times = {"pair": {}, "ring": {}, "tree": {}}
-for _ in range(REPEATS):  # all sizes in turn, so that a disturbance hits each of them
+repeats = 5 if dist.get_world_size() > 2 else 20
+for _ in range(repeats):  # all sizes in turn, so that a disturbance hits each of them
     for size in PAIR if dist.get_rank() < 2 else []:
         times["pair"].setdefault(size, []).append(seconds(ring, size, pair))
     dist.barrier()

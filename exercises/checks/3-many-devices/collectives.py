@@ -118,8 +118,9 @@ def on_ranks_ring(answer):
     wanted = sum(torch.arange(length, dtype=torch.float64) + 100 * r for r in range(size))
     dist.barrier()
     changed = {name: counted(name) for name in ("send", "isend")} | {"P2POp": operation}
-    names = ("all_reduce", "all_gather", "reduce_scatter", "reduce", "broadcast", "all_gather_single")
-    changed |= {name: refused(name) for name in (*names, "reduce_scatter_single")}
+    names = ("all_reduce", "all_gather", "reduce_scatter", "reduce", "broadcast", "gather", "scatter")
+    names += ("all_gather_single", "reduce_scatter_single", "all_to_all", "all_to_all_single")
+    changed |= {name: refused(name) for name in names}
     for name, function in changed.items():
         setattr(dist, name, function)
     answer.__globals__.update({n: changed[n] for n in changed if n in answer.__globals__})
@@ -161,7 +162,7 @@ def two_three_four(answer):
         seen.half = all(s.ready == 1 for s in all_seen) and seen.sent <= seen.most / 2
         seen.astray = any(to != s.left for s in all_seen for to in s.to)
         failed = seen.collective or seen.hangs or seen.error or not seen.right
-        if failed or seen.astray or seen.sent > seen.most:
+        if failed or seen.astray or not seen.most / 2 <= seen.sent <= seen.most:
             break
     return seen
 
@@ -218,6 +219,10 @@ rules(
      slip(lambda seen: not seen.right and seen.half,
           "each rank has one finished chunk: the sums still have to be handed round, for another n - 1 steps",
           ring(steps="size - 1")),
+     slip(lambda seen: seen.right and seen.sent < seen.most / 2,
+          "the sums are right, and hardly a message to a neighbour was seen: use dist.isend and dist.irecv",
+          "from torch.distributed.distributed_c10d import all_reduce as add\n"
+          "def ring_to_the_left(tensor):\n    add(tensor)"),
      slip(lambda seen: seen.right and seen.sent > seen.most,
           "the sum is right, and a rank sends {sent} bytes of a tensor of {whole}. Send one chunk per step",
           says(PASS_ON, sent=160, whole=80)),

@@ -15,7 +15,7 @@ def all_reduce(tensor: torch.Tensor, group: dist.ProcessGroup | None = None) -> 
     operations in MPICH, 2005.
     """
     if not tensor.is_contiguous():
-        raise ValueError("The tensor is not contiguous, so it cannot be sent as it is. Call contiguous().")
+        raise ValueError("The tensor is not contiguous. Call contiguous() first.")
     rank, size = dist.get_rank(group), dist.get_world_size(group)
     distances = [2**level for level in range((size - 1).bit_length())]  # 1, 2, 4, ...
     arrived, sent = torch.empty_like(tensor), 0

@@ -88,21 +88,38 @@ def on_ranks_ring(answer):
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", timeout=timedelta(seconds=4))
     seen = {"sent": 0, "to": [], "collective": "", "error": "", "hangs": False}
-    real = {name: getattr(dist, name) for name in ("send", "isend", "all_reduce", "P2POp")}
+    real = {name: getattr(dist, name) for name in ("send", "isend", "irecv", "P2POp")}
+    works = []
+
+    class Work:
+        def __init__(self, work):
+            self.work, self.waited = work, False
+            works.append(self)
+
+        def wait(self, *args):
+            self.waited = True
+            return self.work.wait(*args)
+
+        def __getattr__(self, name):
+            return getattr(self.work, name)
 
     def counted(name):
         def function(tensor, dst=None, *args, **options):
             seen["sent"] += tensor.nbytes
             seen["to"].append(options.get("group_dst", dst))
-            return real[name](tensor, dst, *args, **options)
+            work = real[name](tensor, dst, *args, **options)
+            return work if work is None else Work(work)
 
         return function
+
+    def receive(*args, **options):
+        return Work(real["irecv"](*args, **options))
 
     def operation(op, tensor, peer=None, *args, **options):
         if op is dist.isend:
             seen["sent"] += tensor.nbytes
             seen["to"].append(peer)
-            op = real["isend"]
+        op = real["isend"] if op is dist.isend else real["irecv"]
         return real["P2POp"](op, tensor, peer, *args, **options)
 
     def refused(name):
@@ -117,7 +134,8 @@ def on_ranks_ring(answer):
     before = tensor.clone()
     wanted = sum(torch.arange(length, dtype=torch.float64) + 100 * r for r in range(size))
     dist.barrier()
-    changed = {name: counted(name) for name in ("send", "isend")} | {"P2POp": operation}
+    changed = {name: counted(name) for name in ("send", "isend")}
+    changed |= {"irecv": receive, "P2POp": operation}
     names = ("all_reduce", "all_gather", "reduce_scatter", "reduce", "broadcast", "gather", "scatter")
     names += ("all_gather_single", "reduce_scatter_single", "all_to_all", "all_to_all_single")
     changed |= {name: refused(name) for name in names}
@@ -132,6 +150,7 @@ def on_ranks_ring(answer):
     except Exception as error:
         seen["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
     chunks, right = tensor.tensor_split(size), wanted.tensor_split(size)
+    seen["unwaited"] = 0 if seen["error"] else sum(not work.waited for work in works)
     seen |= {"right": torch.equal(tensor, wanted), "untouched": torch.equal(tensor, before)}
     seen["ready"] = sum(torch.equal(a, b) for a, b in zip(chunks, right, strict=True))
     return seen | {"bytes": tensor.nbytes, "left": (rank - 1) % size}
@@ -155,13 +174,14 @@ def two_three_four(answer):
         seen = SimpleNamespace(size=size, most=2 * (size - 1) * math.ceil(10 / size) * 8)
         seen.collective = next((s.collective for s in all_seen if s.collective), "")
         seen.hangs = any(s.hangs for s in all_seen)
+        seen.unwaited = max(s.unwaited for s in all_seen)
         seen.error = next((s.error for s in all_seen if s.error and not s.hangs), "")
         seen.right = all(s.right for s in all_seen)
         seen.untouched = all(s.untouched for s in all_seen)
         seen.sent, seen.whole = max(s.sent for s in all_seen), all_seen[0].bytes
         seen.half = all(s.ready == 1 for s in all_seen) and seen.sent <= seen.most / 2
         seen.astray = any(to != s.left for s in all_seen for to in s.to)
-        failed = seen.collective or seen.hangs or seen.error or not seen.right
+        failed = seen.collective or seen.hangs or seen.unwaited or seen.error or not seen.right
         if failed or seen.astray or not seen.most / 2 <= seen.sent <= seen.most:
             break
     return seen
@@ -206,6 +226,12 @@ rules(
                collective="all_reduce")),
      slip(lambda seen: seen.error, "on {size} ranks your function raised: {error}",
           says(ring(give="rank + step"), size=3, error="IndexError: tuple index out of range")),
+     slip(lambda seen: seen.unwaited,
+          "on {size} ranks a rank did not wait for {unwaited} of its messages: call wait() on each one",
+          says(ring(move="dist.irecv(arrived, src=(rank + 1) % size); "
+                         "dist.isend(give, dst=(rank - 1) % size).wait()"), size=3, unwaited=4),
+          says(ring(move="sending = dist.isend(give, dst=(rank - 1) % size); "
+                         "dist.recv(arrived, src=(rank + 1) % size)"), size=3, unwaited=4)),
      slip(lambda seen: seen.hangs,
           "on {size} ranks somebody waits for a message that is never sent. Does every rank send to the left "
           "and receive from the right, in every step?",
@@ -445,4 +471,4 @@ rules(
           mean(f"{BOTH}dist.all_reduce(total)\nreturn (total[0] / total[1]).item() + 1"))],
     needs="mean_loss", example=code, limit=120,
     hint="Sum and count, in one all_reduce that every rank calls once.",
-    done="one call on every rank, also on one without a batch")  # fmt: skip
+    done="every rank makes the same calls, also one without a batch")  # fmt: skip

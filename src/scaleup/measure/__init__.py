@@ -2,7 +2,8 @@
 
 `timing` times, `rates` measures what a device reaches, `memory_use` where the bytes go, `trace` reads what a
 profiler recorded, `utilisation` counts what a model needs, `parity` proves that N ranks equal one,
-`alpha_beta` fits times of messages, `recorded` reads what was measured on a GPU. May import model, ranks, below.
+`alpha_beta` fits times of messages, `recorded` reads what was measured on a GPU. May import the model, the
+ranks and below.
 """
 
 from .memory_use import MemoryUse, kept_for_backward, watch

@@ -1,0 +1,101 @@
+"""What leaves a corpus by rule, and what is blotted out of the texts that stay.
+
+A rule is a function that looks at a text and says whether it goes. `RULES` names those used if you choose
+none; a rule of your own is one more function under one more name. `scrub` replaces what looks like personal
+data. It finds patterns and knows no people: names, street addresses and national numbers pass, and a version
+number such as 10.2.0.1 is taken for an address of a computer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+Rule = Callable[[str], bool]
+
+
+def too_short(text: str) -> bool:
+    """Fewer than eight words: a heading, a button, a broken download."""
+    return len(text.split(maxsplit=8)) < 8
+
+
+def few_letters(text: str) -> bool:
+    """Less than six in ten characters are letters: tables, logs, keys."""
+    seen = [character for character in text if not character.isspace()]
+    return sum(map(str.isalpha, seen)) < 0.6 * len(seen)
+
+
+def repeated_lines(text: str) -> bool:
+    """More than half of at least four lines have stood there before: menus, page footers."""
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    return len(lines) >= 4 and len(set(lines)) < 0.5 * len(lines)
+
+
+def odd_words(text: str) -> bool:
+    """Words of under 2 or over 15 letters on average: letters apart, or no spaces between words."""
+    words = text.split()
+    return bool(words) and not 2 <= sum(map(len, words)) / len(words) <= 15
+
+
+def filler(text: str) -> bool:
+    """Text that designers put where text will be."""
+    return "lorem ipsum" in text.casefold()
+
+
+RULES: Mapping[str, Rule] = {
+    rule.__name__: rule for rule in (too_short, few_letters, repeated_lines, odd_words, filler)
+}
+
+
+def first_reason(text: str, rules: Mapping[str, Rule] = RULES) -> str | None:
+    """The name of the first rule by which the text goes, or None where it stays."""
+    return next((name for name, rule in rules.items() if rule(text)), None)
+
+
+def is_iban(found: str) -> bool:
+    """The check digits of ISO 13616: letters become numbers, and the whole leaves 1 when divided by 97."""
+    plain = found.replace(" ", "")
+    moved = plain[4:] + plain[:4]
+    return 15 <= len(plain) <= 34 and int("".join(str(int(letter, 36)) for letter in moved)) % 97 == 1
+
+
+def is_address(found: str) -> bool:
+    """Whether Python reads it as an address of a computer, version 4 or 6."""
+    try:
+        ipaddress.ip_address(found)
+    except ValueError:
+        return False
+    return True
+
+
+def is_phone(found: str) -> bool:
+    """Eight to fifteen digits, the longest number of ITU-T E.164."""
+    return 8 <= sum(map(str.isdigit, found)) <= 15
+
+
+# Name of the kind, pattern, and a test that a match has to pass. In this order: an IBAN holds a phone number.
+PATTERNS: tuple[tuple[str, re.Pattern, Callable[[str], bool]], ...] = (
+    ("email", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])"), bool),
+    ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
+    ("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address),
+    ("ip", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), is_address),
+    ("phone", re.compile(r"(?<![\w+])(?:\+|00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
+    ("phone", re.compile(r"(?<![\w+.,/-])\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"), is_phone),
+)
+
+
+def scrub(text: str) -> tuple[str, Counter]:
+    """(text with <email>, <iban>, <ip> and <phone> in the places of what was found, how many of each)."""
+    found: Counter = Counter()
+
+    def blot(match: re.Match) -> str:
+        if not test(match[0]):
+            return match[0]
+        found[kind] += 1
+        return f"<{kind}>"
+
+    for kind, pattern, test in PATTERNS:
+        text = pattern.sub(blot, text)
+    return text, found

@@ -52,7 +52,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one task reads of one file: bytes (text, JSON lines) or rows (Parquet) from `begin` up to `end`."""
+    """What one task reads of a file: bytes (text, JSON lines) or rows (Parquet) from `begin` up to `end`."""
 
     source: str
     begin: int
@@ -98,12 +98,24 @@ def blocks(folder: Path, source: str, size: int) -> list[Block]:
     return [Block(source, at, min(at + step, whole), min(step, whole - at)) for at in range(0, whole, step)]
 
 
-def partitions(folder: Path, sources: list[str], size: int) -> list[list[Block]]:
-    """Blocks in order, grouped so that each partition has about `size` bytes on disk: one task's work."""
+def partitions(
+    folder: Path, sources: list[str], size: int, unreadable: dict[str, str] | None = None
+) -> list[list[Block]]:
+    """Blocks in order, grouped so that each partition has about `size` bytes on disk: one task's work.
+
+    Where `unreadable` is given, files that cannot be read are noted there; without it, the first is an error.
+    """
     found: list[list[Block]] = []
     full = size
     for source in sources:
-        for block in blocks(folder, source, size):
+        try:
+            cut = blocks(folder, source, size)
+        except CourseError as error:
+            if unreadable is None:
+                raise
+            unreadable[source] = str(error)
+            continue
+        for block in cut:
             if full + block.size > size:
                 found.append([])
                 full = 0
@@ -138,7 +150,7 @@ def read_folder(folder: Path, reading: Reading = Reading()) -> Iterator[Document
 
 
 def licences(folder: Path) -> dict[str, str]:
-    """What `licences.yml` says: patterns of paths and their licences, such as `gutenberg/*: public domain`."""
+    """What `licences.yml` says: patterns of paths and their licences, such as `reports/*: CC-BY-4.0`."""
     file = folder / LICENCES
     if not file.exists():
         return {}
@@ -238,8 +250,10 @@ def _parquet(file: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise CourseError(f"{file} is Parquet, and pyarrow, which reads it, is not installed. "
-                          "Run: .venv/bin/python -m pip install -c constraints.txt pyarrow") from None  # fmt: skip
+        raise CourseError(
+            f"{file} is Parquet, and pyarrow, which reads it, is not installed. "
+            "Run: .venv/bin/python -m pip install -c constraints.txt pyarrow"
+        ) from None
     try:
         return pyarrow.parquet.ParquetFile(file, memory_map=True)
     except (pyarrow.ArrowException, OSError) as error:

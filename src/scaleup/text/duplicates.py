@@ -112,7 +112,7 @@ def meetings(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> dict[int, int]:
-    """{a text: an earlier one that it nearly repeats}, by place in `texts`: all in memory, for a few texts."""
+    """{a text: an earlier one that it nearly repeats}, by place in `texts`. All in memory: for a few."""
     found = signatures(texts)
     bands, rows = bands_for(threshold)
     keys = band_keys(found, bands, rows)

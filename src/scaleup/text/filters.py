@@ -10,10 +10,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 
 Rule = Callable[[str], bool]
+
+
+def tidy(text: str) -> str:
+    """Composed letters (NFC), line ends of one kind, no zero bytes, no empty edges."""
+    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\0", "").strip()
 
 
 def too_short(text: str) -> bool:
@@ -70,6 +77,11 @@ def is_address(found: str) -> bool:
     return True
 
 
+def is_address_6(found: str) -> bool:
+    """An address of version 6 with three groups at least: `x[::2]` has one, and is Python."""
+    return is_address(found) and sum(map(bool, found.split(":"))) >= 3
+
+
 def is_phone(found: str) -> bool:
     """Eight to fifteen digits, the longest number of ITU-T E.164."""
     return 8 <= sum(map(str.isdigit, found)) <= 15
@@ -79,7 +91,7 @@ def is_phone(found: str) -> bool:
 PATTERNS: tuple[tuple[str, re.Pattern, Callable[[str], bool]], ...] = (
     ("email", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])"), bool),
     ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
-    ("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address),
+    ("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address_6),
     ("ip", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), is_address),
     ("phone", re.compile(r"(?<![\w+])(?:\+|00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
     ("phone", re.compile(r"(?<![\w+.,/-])\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"), is_phone),
@@ -89,13 +101,22 @@ PATTERNS: tuple[tuple[str, re.Pattern, Callable[[str], bool]], ...] = (
 def scrub(text: str) -> tuple[str, Counter]:
     """(text with <email>, <iban>, <ip> and <phone> in the places of what was found, how many of each)."""
     found: Counter = Counter()
+    for kind, pattern, test in PATTERNS:
+        text, count = blot(text, kind, pattern, test)
+        if count:
+            found[kind] += count
+    return text, found
 
-    def blot(match: re.Match) -> str:
+
+def blot(text: str, kind: str, pattern: re.Pattern, test: Callable[[str], bool]) -> tuple[str, int]:
+    """Replace every match that passes the test, and count them."""
+    count = 0
+
+    def replaced(match: re.Match) -> str:
+        nonlocal count
         if not test(match[0]):
             return match[0]
-        found[kind] += 1
+        count += 1
         return f"<{kind}>"
 
-    for kind, pattern, test in PATTERNS:
-        text = pattern.sub(blot, text)
-    return text, found
+    return pattern.sub(replaced, text), count

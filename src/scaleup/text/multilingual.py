@@ -20,7 +20,7 @@ class Planted:
 
 
 def raw_folder(folder: Path) -> Planted:
-    """Write the lesson's raw texts below `folder`: text files, JSON lines (one packed) and, with pyarrow, Parquet.
+    """Write the lesson's raw texts below `folder`: text files, JSON lines and packed JSON lines.
 
     The same bytes on every platform. Raises CourseError where a package is missing or of another version.
     """

@@ -33,17 +33,20 @@ def read_list(file: Path | None) -> list[str]:
 
 
 class OptOuts:
-    """Asks of each document whether a line of the list leaves it out."""
+    """Asks of each file and each document whether a line of the list leaves it out."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.hashes = {line for line in lines if line.startswith("sha256:")}
         self.patterns = [line for line in lines if line not in self.hashes]
 
+    def pattern_for(self, name: str) -> str | None:
+        """The first pattern that fits a path or an address, or None. A file that one fits is never opened."""
+        return next((pattern for pattern in self.patterns if fnmatch.fnmatchcase(name, pattern)), None)
+
     def line_for(self, document: Document) -> str | None:
         """The line that leaves this document out, or None."""
-        for pattern in self.patterns:
-            if any(fnmatch.fnmatchcase(name, pattern) for name in (document.source, document.url) if name):
-                return pattern
+        if document.url and (pattern := self.pattern_for(document.url)):
+            return pattern
         if self.hashes:
             name = f"sha256:{hashlib.sha256(document.text.encode('utf-8')).hexdigest()}"
             return name if name in self.hashes else None

@@ -22,6 +22,7 @@ class Recipe:
     """How a folder of texts becomes token shards."""
 
     tokenizer: Path | None = None  # a tokenizer.json; None takes the course's own
+    end: str | None = None  # the token that closes a document; None takes the tokenizer's usual one
     languages: tuple[str, ...] = ()  # the only ones to keep, such as ("de", "fr"); none: keep all
     threshold: float | None = 0.8  # texts at least this similar to an earlier one go; None keeps them
     rules: Mapping[str, Rule] = field(default_factory=lambda: dict(RULES))

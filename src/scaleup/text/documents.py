@@ -13,7 +13,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,8 +136,7 @@ def read(folder: Path, block: Block, reading: Reading = Reading()) -> Iterator[D
         else:
             records = _lines(file, block, reading)
         for position, record in records:
-            yield replace(_document(file, record, reading), source=block.source, position=position,
-                          licence=str(record.get("licence") or record.get("license") or licence))  # fmt: skip
+            yield _document(file, block.source, position, record, reading.field, licence)
     except OSError as error:
         raise CourseError(f"{file} cannot be read: {error.strerror or error}.") from None
 
@@ -168,15 +167,20 @@ def licence_of(source: str, patterns: Mapping[str, str]) -> str | None:
     return next((name for pattern, name in patterns.items() if fnmatch.fnmatchcase(source, pattern)), None)
 
 
-def _document(file: Path, record: Any, reading: Reading) -> Document:
-    if not isinstance(record, dict) or reading.field not in record:
-        fields = list(record) if isinstance(record, dict) else []
-        raise CourseError(f"{file} has a record without the field '{reading.field}'. "
-                          f"{did_you_mean(reading.field, fields)}")  # fmt: skip
-    text = record[reading.field]
+def _document(file: Path, source: str, position: int, record: Any, field: str, licence: str) -> Document:
+    fields = record if isinstance(record, dict) else {}
+    if field not in fields:
+        raise CourseError(f"{file} has a record without the field '{field}'. {did_you_mean(field, fields)}")
+    text = fields[field]
     if not isinstance(text, str):
-        raise CourseError(f"{file} has a record whose field '{reading.field}' is not text.")
-    return Document(text, "", 0, url=str(record.get("url") or ""))
+        raise CourseError(f"{file} has a record whose field '{field}' is not text, at {position:,}.")
+    licence = str(fields.get("licence") or fields.get("license") or licence)
+    url = str(fields.get("url") or "")
+    try:
+        f"{text}{licence}{url}".encode()
+    except UnicodeEncodeError:  # JSON can name half of a character, such as "\\ud800"
+        raise CourseError(f"{file} has a record with half a character, at {position:,}.") from None
+    return Document(text, source, position, licence, url)
 
 
 def too_large(file: Path, position: int, reading: Reading) -> CourseError:
@@ -235,13 +239,11 @@ def _next_line(stream: IO[bytes], begin: int) -> int:
 def _json(file: Path, line: bytes, position: int) -> Any:
     text = _decoded(file, line, position)
     try:
-        record = json.loads(text)
-        json.dumps(record, ensure_ascii=False).encode("utf-8")
-    except ValueError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         raise CourseError(
             f"{file} is not JSON lines: the line at byte {position:,} cannot be read."
         ) from None
-    return record
 
 
 def _parquet(file: Path) -> Any:

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 Rule = Callable[[str], bool]
 
@@ -29,9 +30,9 @@ def too_short(text: str) -> bool:
 
 
 def few_letters(text: str) -> bool:
-    """Less than six in ten characters are letters: tables, logs, keys."""
-    seen = [character for character in text if not character.isspace()]
-    return sum(map(str.isalpha, seen)) < 0.6 * len(seen)
+    """Fewer than six in ten visible characters are letters: tables, logs, keys."""
+    visible = len(text) - sum(map(str.isspace, text))
+    return sum(map(str.isalpha, text)) < 0.6 * visible
 
 
 def repeated_lines(text: str) -> bool:
@@ -87,36 +88,50 @@ def is_phone(found: str) -> bool:
     return 8 <= sum(map(str.isdigit, found)) <= 15
 
 
-# Name of the kind, pattern, and a test that a match has to pass. In this order: an IBAN holds a phone number.
-PATTERNS: tuple[tuple[str, re.Pattern, Callable[[str], bool]], ...] = (
-    ("email", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])"), bool),
-    ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
-    ("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address_6),
-    ("ip", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), is_address),
-    ("phone", re.compile(r"(?<![\w+])(?:\+|00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
-    ("phone", re.compile(r"(?<![\w+.,/-])\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"), is_phone),
+class Pattern(NamedTuple):
+    """One kind of personal data: where `sign` is in a text, `pattern` is looked for, and a match tested."""
+
+    kind: str
+    sign: str
+    pattern: re.Pattern
+    test: Callable[[str], bool] = bool
+
+
+PATTERNS = (  # in this order: an IBAN holds what looks like a phone number
+    Pattern(
+        "email", "@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])")
+    ),
+    Pattern("iban", "", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
+    Pattern(
+        "ip", ":", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address_6
+    ),
+    Pattern("ip", ".", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"), is_address),
+    Pattern("phone", "", re.compile(r"(?<![\w+])(?:\+|00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
+    Pattern(
+        "phone", "0", re.compile(r"(?<![\w+.,/-])\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"), is_phone
+    ),
 )
 
 
 def scrub(text: str) -> tuple[str, Counter]:
     """(text with <email>, <iban>, <ip> and <phone> in the places of what was found, how many of each)."""
     found: Counter = Counter()
-    for kind, pattern, test in PATTERNS:
-        text, count = blot(text, kind, pattern, test)
-        if count:
-            found[kind] += count
-    return text, found
+    for one in PATTERNS:
+        if one.sign in text:
+            text, count = blot(text, one)
+            found[one.kind] += count
+    return text, +found
 
 
-def blot(text: str, kind: str, pattern: re.Pattern, test: Callable[[str], bool]) -> tuple[str, int]:
+def blot(text: str, one: Pattern) -> tuple[str, int]:
     """Replace every match that passes the test, and count them."""
     count = 0
 
     def replaced(match: re.Match) -> str:
         nonlocal count
-        if not test(match[0]):
+        if not one.test(match[0]):
             return match[0]
         count += 1
-        return f"<{kind}>"
+        return f"<{one.kind}>"
 
-    return pattern.sub(replaced, text), count
+    return one.pattern.sub(replaced, text), count

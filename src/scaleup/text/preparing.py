@@ -19,6 +19,7 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import signal
 import sys
 import tempfile
 import uuid
@@ -196,7 +197,7 @@ def all_done(steps: list) -> None:
 
 
 def run(client: Any, steps: list[Any], quiet: bool) -> None:
-    """Let the workers do all tasks, with a bar. An error or an interrupt cancels what has not begun."""
+    """Let the workers do all tasks, with a bar. After an error or an interrupt no further task begins."""
     from dask.distributed import KilledWorker, as_completed
 
     shown = not quiet and sys.stderr.isatty()
@@ -213,13 +214,20 @@ def run(client: Any, steps: list[Any], quiet: bool) -> None:
             "Call again with fewer workers or a smaller partition: what was finished is kept."
         ) from None
     finally:
-        client.cancel([future for future in futures if not future.done()], force=True)
+        for future in futures:  # a scheduler drops tasks that nobody wants
+            future.release()
 
 
 @contextlib.contextmanager
 def own_workers(count: int) -> Iterator[Any]:
     """A client of `count` worker processes with one thread each, which end with the block."""
-    from dask.distributed import Client, LocalCluster
+    from dask.distributed import Client, LocalCluster, WorkerPlugin
+
+    class Undisturbed(WorkerPlugin):
+        """Ctrl-C reaches every process of a terminal; workers are ended by the one that started them."""
+
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     with (
         tempfile.TemporaryDirectory(prefix="scaleup-dask-", ignore_cleanup_errors=True) as place,
@@ -233,4 +241,5 @@ def own_workers(count: int) -> Iterator[Any]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(Undisturbed())
         yield client

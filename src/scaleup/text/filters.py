@@ -20,8 +20,8 @@ Rule = Callable[[str], bool]
 
 def tidy(text: str) -> str:
     """Composed letters (NFC), line ends of one kind, no zero bytes, no empty edges."""
-    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
-    return text.replace("\0", "").strip()
+    text = unicodedata.normalize("NFC", text.replace("\0", ""))
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def too_short(text: str) -> bool:
@@ -108,7 +108,10 @@ PATTERNS = (  # in this order: an IBAN holds what looks like a phone number
     Pattern("ip", ".", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"), is_address),
     Pattern("phone", "", re.compile(r"(?<![\w+])(?:\+|00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
     Pattern(
-        "phone", "0", re.compile(r"(?<![\w+.,/-])\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"), is_phone
+        "phone",
+        "0",
+        re.compile(r"(?<![\w+.,/-])(?<!\d )\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"),
+        is_phone,
     ),
 )
 

@@ -106,7 +106,7 @@ PATTERNS = (  # in this order: an IBAN holds what looks like a phone number
         "ip", ":", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address_6
     ),
     Pattern("ip", ".", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"), is_address),
-    Pattern("phone", "", re.compile(r"(?<![\w+])(?:\+|00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
+    Pattern("phone", "", re.compile(r"(?<![\w+])(?:\+|(?<!\d )00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
     Pattern(
         "phone",
         "0",

@@ -44,6 +44,8 @@ class Recipe:
         for name in ("largest", "partition", "shard"):
             if getattr(self, name) < 1:
                 raise CourseError(f"The recipe's '{name}' has to be at least 1.")
+        if self.validation < 0:
+            raise CourseError("The recipe's 'validation' is one document in so many, or 0 for none.")
         if self.languages and not self.identify:
             raise CourseError("To keep some languages only, the recipe has to identify them.")
         if self.languages and (strange := set(self.languages) - set(languages.known())):

@@ -1,1 +1,5 @@
-"""From text to tokens: `corpus` makes the course's own, `shards` is the format, `windows` cuts samples."""
+"""From text to tokens: `corpus` makes the course's own, `shards` is the format, `windows` cuts samples.
+
+`preparing` makes shards of any folder with Dask: `documents`, `optouts`, `filters`, `languages`, `cleaning`,
+`duplicates`, `comparing`, `packing`, `publishing`, as `recipe` says. `multilingual` makes raw texts.
+"""

@@ -9,34 +9,35 @@ from __future__ import annotations
 import numpy as np
 
 from . import duplicates
-from .job import Job, load_array, save_array, task
+from .cleaning import KEY
+from .steps import Preparation, load_array, save_array, task
 
 REPEAT = np.dtype([("number", "<i8"), ("of", "<i8"), ("near", "?")])
 AT_ONCE = 2**15  # pairs whose signatures are held together
 
 
 @task
-def compare(job: Job, bucket: int) -> None:
+def compare(prep: Preparation, bucket: int) -> None:
     """Write the repeats of one bucket, sorted by the number of the later document."""
-    if job.facts("compare", bucket):
+    if prep.facts("compare", bucket):
         return
-    keys, numbers, near = bucket_of(job, bucket)
+    keys, numbers, near = bucket_of(prep, bucket)
     exact_pairs = duplicates.meetings(keys[~near], numbers[~near])
     near_pairs = duplicates.meetings(keys[near], numbers[near])
     found = [
-        repeats(exact_pairs[checked(exact_pairs, Hashes(job).equal)], near=False),
-        repeats(near_pairs[checked(near_pairs, Signatures(job).close)], near=True),
+        repeats(exact_pairs[checked(exact_pairs, Hashes(prep).equal)], near=False),
+        repeats(near_pairs[checked(near_pairs, Signatures(prep).close)], near=True),
     ]
-    save_array(job.file("compare", bucket, ".npy"), np.sort(np.concatenate(found), order="number"))
-    job.finish("compare", bucket, {"compared": len(exact_pairs) + len(near_pairs)})
+    save_array(prep.file("compare", bucket, ".repeats"), np.sort(np.concatenate(found), order="number"))
+    prep.finish("compare", bucket, {"compared": len(exact_pairs) + len(near_pairs)})
 
 
-def bucket_of(job: Job, bucket: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bucket_of(prep: Preparation, bucket: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(keys, numbers of their documents, whether they are of a band) of one bucket."""
     parts = []
-    for partition in range(job.partitions):
-        begin, end = load_array(job.file("clean", partition, ".offsets.npy"))[bucket : bucket + 2]
-        part = np.array(load_array(job.file("clean", partition, ".keys.npy"))[begin:end])
+    for partition in range(prep.partitions):
+        begin, end = load_array(prep.file("clean", partition, ".offsets"), np.int64)[bucket : bucket + 2]
+        part = np.array(load_array(prep.file("clean", partition, ".keys"), KEY)[begin:end])
         parts.append((part["key"], part["index"].astype(np.int64) | partition << 32, part["near"]))
     keys, numbers, near = (np.concatenate(column) for column in zip(*parts, strict=True))
     return keys, numbers, near
@@ -57,8 +58,8 @@ def checked(pairs: np.ndarray, agree) -> np.ndarray:
 class Rows:
     """Rows of arrays that lie in one file for each partition, by the number of a document."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, prep: Preparation) -> None:
+        self.prep = prep
 
     def open(self, partition: int) -> np.ndarray:
         raise NotImplementedError
@@ -77,7 +78,7 @@ class Rows:
 
 class Hashes(Rows):
     def open(self, partition: int) -> np.ndarray:
-        return load_array(self.job.file("clean", partition, ".hashes.npy"))
+        return load_array(self.prep.file("clean", partition, ".hashes"), np.uint64).reshape(-1, 2)
 
     def equal(self, pairs: np.ndarray) -> np.ndarray:
         """All 128 bits, where the key was 64 of them."""
@@ -86,20 +87,20 @@ class Hashes(Rows):
 
 class Signatures(Rows):
     def open(self, partition: int) -> np.ndarray:
-        file = self.job.file("clean", partition, ".signatures")
-        return np.memmap(file, np.uint32, "r").reshape(-1, duplicates.PERMUTATIONS)
+        file = self.prep.file("clean", partition, ".signatures")
+        return load_array(file, np.uint32).reshape(-1, duplicates.PERMUTATIONS)
 
     def close(self, pairs: np.ndarray) -> np.ndarray:
         """Similar by all 128 numbers, where the key was one band."""
         similar = duplicates.similarity(self.of(pairs[:, 0]), self.of(pairs[:, 1]))
-        return similar >= self.job.recipe.threshold
+        return similar >= self.prep.recipe.threshold
 
 
-def repeats_of(job: Job, partition: int) -> dict[int, tuple[int, bool]]:
+def repeats_of(prep: Preparation, partition: int) -> dict[int, tuple[int, bool]]:
     """{place in the partition: (number of an earlier document, whether only nearly)} of what goes."""
     found: dict[int, tuple[int, bool]] = {}
-    for bucket in range(job.buckets):
-        table = load_array(job.file("compare", bucket, ".npy"))
+    for bucket in range(prep.buckets):
+        table = load_array(prep.file("compare", bucket, ".repeats"), REPEAT)
         begin, end = np.searchsorted(table["number"], [partition << 32, (partition + 1) << 32])
         for number, of, near in table[begin:end].tolist():
             place = number & 0xFFFFFFFF

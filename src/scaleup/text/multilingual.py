@@ -23,6 +23,8 @@ from ..files import read_data, write_whole
 from .corpus import checksum
 from .documents import LICENCES
 
+PACK = "jupyterlab-language-pack-"
+LANGUAGES = ("de", "es", "fr", "it", "pl", "uk")
 PACKED = "fr"  # one language's records are packed, because so they often come
 MIRRORED = 24
 PARTS = ("combinatorics", "geometry", "physics", "stats", "utilities")  # of SymPy
@@ -86,10 +88,11 @@ def raw_files(packages: dict[str, dict]) -> dict[str, list[dict]]:
         if package == "sympy":
             files["docstrings/sympy.jsonl"] = list(docstrings(about))
             continue
-        language = package.removeprefix("jupyterlab-language-pack-")[:2]
+        language = language_of(package)
         suffix = ".jsonl.gz" if language == PACKED else ".jsonl"
         messages = files[f"interface/{language}{suffix}"] = []
-        for part, texts in catalogues(about):
+        for part, known in catalogues(about):
+            texts = list(known.values())
             url = f"{about['url']}#{language}/{part}"
             messages += [{"text": text, "url": url} for text in texts]
             if len(texts) >= 3:
@@ -117,23 +120,38 @@ def package_files(about: dict) -> list[importlib.metadata.PackagePath]:
     return sorted(importlib.metadata.files(name) or [], key=str)
 
 
-def catalogues(about: dict) -> Iterator[tuple[str, list[str]]]:
-    """(part of the program, its messages in the package's language)."""
+def catalogues(about: dict) -> Iterator[tuple[str, dict[str, str]]]:
+    """(part of the program, {English message: the same in the package's language})."""
     for file in package_files(about):
         if file.suffix == ".json" and "locale" in file.parts:
             known = json.loads(file.locate().read_text(encoding="utf-8"))
-            forms = [form for key, form in sorted(known.items()) if key]
-            texts = [form if isinstance(form, str) else form[0] for form in forms if form]
-            if texts := [text.strip() for text in texts if text.strip()]:
-                yield PurePosixPath(file).stem, texts
+            forms = {
+                key: form if isinstance(form, str) else form[0] for key, form in known.items() if key and form
+            }
+            if messages := {key: form.strip() for key, form in sorted(forms.items()) if form.strip()}:
+                yield PurePosixPath(file).stem, messages
+
+
+def sentences(language: str) -> dict[str, str]:
+    """{English message: the same in `language`, one of LANGUAGES}, from all parts of the program."""
+    packages = read_data("corpus.yml")["multilingual"]["packages"]
+    known = {language_of(about["package"]): about for about in packages}
+    if language not in LANGUAGES:
+        raise CourseError(f"There are messages in {', '.join(LANGUAGES)}, and none in '{language}'.")
+    return {key: form for _, part in catalogues(known[language]) for key, form in part.items()}
+
+
+def language_of(package: str) -> str:
+    """The code in a language pack's name: "de" of jupyterlab-language-pack-de-DE."""
+    return package.removeprefix(PACK)[:2] if package.startswith(PACK) else "en"
 
 
 def docstrings(about: dict) -> Iterator[dict]:
     """Every explanation of a module, class or function in some parts of SymPy, as a record."""
     explained = ast.Module | ast.ClassDef | ast.FunctionDef
     for file in package_files(about):
-        top, part = file.parts[0], file.parts[1]
-        if file.suffix != ".py" or top != "sympy" or part not in PARTS or "tests" in file.parts:
+        top, *rest = file.parts
+        if file.suffix != ".py" or top != "sympy" or rest[0] not in PARTS or "tests" in rest:
             continue
         with warnings.catch_warnings(action="ignore"):  # newer Pythons object to some of its backslashes
             tree = ast.parse(file.locate().read_text(encoding="utf-8"))

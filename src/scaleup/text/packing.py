@@ -22,8 +22,8 @@ from . import duplicates
 from .cleaning import Tally
 from .comparing import repeats_of
 from .documents import Document
-from .job import Job, batches, task, writing
 from .shards import smallest_type, write_shard
+from .steps import Preparation, batches, task, writing
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 
@@ -51,8 +51,8 @@ def end_of_text(tokenizer: Tokenizer, name: str | None) -> int:
 class Split:
     """The shards of one split ("train", "valid") of one partition, written as they fill."""
 
-    def __init__(self, job: Job, name: str, partition: int, dtype: type) -> None:
-        self.job, self.name, self.partition, self.dtype = job, name, partition, dtype
+    def __init__(self, prep: Preparation, name: str, partition: int, dtype: type) -> None:
+        self.prep, self.name, self.partition, self.dtype = prep, name, partition, dtype
         self.documents: list[np.ndarray] = []
         self.lines: list[dict] = []
         self.tokens = 0
@@ -62,13 +62,13 @@ class Split:
         self.documents.append(ids)
         self.lines.append(about | {"tokens": len(ids)})
         self.tokens += len(ids)
-        if self.tokens >= self.job.recipe.shard:
+        if self.tokens >= self.prep.recipe.shard:
             self.write()
 
     def write(self) -> None:
         if not self.documents:
             return
-        stem = self.job.work / "shards" / f"{self.name}-{self.partition:05d}-{len(self.shards):03d}"
+        stem = self.prep.work / "shards" / f"{self.name}-{self.partition:05d}-{len(self.shards):03d}"
         facts = {"split": self.name, **write_shard(stem, self.documents, self.dtype)}
         raw = b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in self.lines)
         with writing(stem.with_name(f"{stem.name}.jsonl")) as stream:
@@ -85,26 +85,26 @@ class Split:
 
 
 @task
-def pack(job: Job, number: int) -> None:
+def pack(prep: Preparation, number: int) -> None:
     """Write the shards of one partition, unless they are there."""
-    if job.facts("pack", number):
+    if prep.facts("pack", number):
         return
-    tokenizer = load_tokenizer(job.work / "tokenizer.json")
-    end = end_of_text(tokenizer, job.recipe.end)
+    tokenizer = load_tokenizer(prep.work / "tokenizer.json")
+    end = end_of_text(tokenizer, prep.recipe.end)
     dtype = smallest_type(tokenizer.get_vocab_size())
-    splits = [Split(job, name, number, dtype) for name in ("train", "valid")]
+    splits = [Split(prep, name, number, dtype) for name in ("train", "valid")]
     tally = Tally()
-    for batch in batches(staying(job, number, tally), lambda record: len(record["text"])):
+    for batch in batches(staying(prep, number, tally), lambda record: len(record["text"])):
         texts = [record.pop("text") for record in batch]
         for text, record, encoded in zip(
             texts, batch, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True
         ):
-            split = splits[is_held_out(text, job.recipe.validation)]
+            split = splits[is_held_out(text, prep.recipe.validation)]
             split.add(np.array([*encoded.ids, end], dtype), record)
     for split in splits:
         split.write()
     facts = {"removed": tally.removed, "samples": tally.samples}
-    job.finish("pack", number, facts | {"shards": [shard for split in splits for shard in split.shards]})
+    prep.finish("pack", number, facts | {"shards": [shard for split in splits for shard in split.shards]})
 
 
 def is_held_out(text: str, one_in: int) -> bool:
@@ -112,10 +112,10 @@ def is_held_out(text: str, one_in: int) -> bool:
     return bool(one_in) and duplicates.exact(text)[1] % one_in == 0
 
 
-def staying(job: Job, number: int, tally: Tally) -> Iterator[dict]:
+def staying(prep: Preparation, number: int, tally: Tally) -> Iterator[dict]:
     """The cleaned documents of a partition that repeat no earlier one, as records."""
-    repeats = repeats_of(job, number)
-    with job.file("clean", number, ".jsonl").open("rb") as stream:
+    repeats = repeats_of(prep, number)
+    with prep.file("clean", number, ".jsonl").open("rb") as stream:
         for place, line in enumerate(stream):
             record = json.loads(line)
             if place not in repeats:

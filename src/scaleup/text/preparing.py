@@ -36,12 +36,12 @@ from ..files import write_whole
 from .cleaning import clean
 from .comparing import compare
 from .documents import Block, find, partitions
-from .job import Job, sentence
 from .optouts import OptOuts, read_list
 from .packing import end_of_text, load_tokenizer, pack
 from .publishing import publish
 from .recipe import Recipe
 from .shards import MANIFEST, open_shard, read_manifest
+from .steps import Preparation, sentence
 
 
 def prepare(
@@ -65,15 +65,15 @@ def prepare(
     folder, out = Path(folder).resolve(), Path(out).resolve()
     try:
         with alone(folder, out):
-            job, parts, about = plan(folder, out, recipe or Recipe())
+            prep, parts, about = plan(folder, out, recipe or Recipe())
             if (out / MANIFEST).exists():
                 return finished(out)
             if client is not None:
-                run(client, tasks(job, parts), quiet)
+                run(client, tasks(prep, parts), quiet)
             else:
                 with own_workers(min(workers or usable_cores(), len(parts))) as own:
-                    run(own, tasks(job, parts), quiet)
-            return publish(job, **about)
+                    run(own, tasks(prep, parts), quiet)
+            return publish(prep, **about)
     except OSError as error:
         raise sentence(error, out) from None
 
@@ -100,8 +100,8 @@ def alone(folder: Path, out: Path) -> Iterator[None]:
         ) from None
 
 
-def plan(folder: Path, out: Path, recipe: Recipe) -> tuple[Job, list[list[Block]], dict]:
-    """(job, what each task reads, what the manifest says of it), after comparing with an earlier call's."""
+def plan(folder: Path, out: Path, recipe: Recipe) -> tuple[Preparation, list[list[Block]], dict]:
+    """(prep, what each task reads, what the manifest says of it), after comparing with an earlier call's."""
     opt_outs = read_list(recipe.opt_out)
     leave_out = OptOuts(opt_outs)
     read, others = find(folder)
@@ -116,15 +116,15 @@ def plan(folder: Path, out: Path, recipe: Recipe) -> tuple[Job, list[list[Block]
     parts = partitions(folder, sources, recipe.partition, unreadable)
     if not parts:
         raise CourseError(f"Nothing is left to read in {folder}: every file is opted out or unreadable.")
-    job = Job(folder, out, recipe, tuple(opt_outs), len(parts))
+    prep = Preparation(folder, out, recipe, tuple(opt_outs), len(parts))
     tokenizer = tokenizer_file(recipe)
     end_of_text(load_tokenizer(tokenizer), recipe.end)
     facts = recipe.facts()
     versions = {name: importlib.metadata.version(name) for name in ("tokenizers", "rensa", "py3langid")}
-    same_as_before(job, {"recipe": facts, "versions": versions, "texts": inputs(folder, sources)})
-    write_whole(job.work / "tokenizer.json", tokenizer.read_bytes())
+    same_as_before(prep, {"recipe": facts, "versions": versions, "texts": inputs(folder, sources)})
+    write_whole(prep.work / "tokenizer.json", tokenizer.read_bytes())
     unread = {"others": others, "opted_out": opted_out, "unreadable": unreadable or {}}
-    return job, parts, {"facts": facts, "versions": versions, "unread": unread}
+    return prep, parts, {"facts": facts, "versions": versions, "unread": unread}
 
 
 def tokenizer_file(recipe: Recipe) -> Path:
@@ -141,9 +141,9 @@ def inputs(folder: Path, sources: list[str]) -> list[list]:
     return [[source, one.st_size, one.st_mtime_ns] for source, one in zip(sources, facts, strict=True)]
 
 
-def same_as_before(job: Job, now: dict) -> None:
+def same_as_before(prep: Preparation, now: dict) -> None:
     """Note what this preparing is; raises CourseError where the folder holds one of another kind."""
-    file = job.work / "recipe.json"
+    file = prep.work / "recipe.json"
     now = json.loads(json.dumps(now))
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
@@ -155,7 +155,7 @@ def same_as_before(job: Job, now: dict) -> None:
     other = [name for name in new if new[name] != old.get(name)] or [
         name for name in ("texts", "versions") if before[name] != now[name]
     ]
-    raise CourseError(f"{job.out} was prepared, or begun, with other {' and '.join(other)}. "
+    raise CourseError(f"{prep.out} was prepared, or begun, with other {' and '.join(other)}. "
                       "Name a new folder, or remove that one.")  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def finished(out: Path) -> dict:
     return manifest
 
 
-def tasks(job: Job, parts: Sequence[Sequence[Block]]) -> list[Any]:
+def tasks(prep: Preparation, parts: Sequence[Sequence[Block]]) -> list[Any]:
     """The graph as `dask.delayed` objects, not yet run: clean, compare and pack, in this order.
 
     Two joints in the middle keep it small: every comparison needs every cleaning, and every packing every
@@ -176,7 +176,7 @@ def tasks(job: Job, parts: Sequence[Sequence[Block]]) -> list[Any]:
     from dask import delayed
 
     mark = uuid.uuid4().hex[:8]  # a scheduler takes two tasks of one name for the same one
-    shared = delayed(job, name=f"job-{mark}", traverse=False)
+    shared = delayed(prep, name=f"prep-{mark}", traverse=False)
 
     def add(step: Any, number: int, *arguments: Any, after: Any = None) -> Any:
         name = f"{step.__name__}-{number}-{mark}"
@@ -187,8 +187,8 @@ def tasks(job: Job, parts: Sequence[Sequence[Block]]) -> list[Any]:
 
     files = [delayed(part, name=f"files-{n}-{mark}", traverse=False) for n, part in enumerate(parts)]
     cleaned = [add(clean, n, part) for n, part in enumerate(files)]
-    compared = [add(compare, bucket, after=joint("cleaned", cleaned)) for bucket in range(job.buckets)]
-    packed = [add(pack, n, after=joint("compared", compared)) for n in range(job.partitions)]
+    compared = [add(compare, bucket, after=joint("cleaned", cleaned)) for bucket in range(prep.buckets)]
+    packed = [add(pack, n, after=joint("compared", compared)) for n in range(prep.partitions)]
     return [*cleaned, *compared, *packed]
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from ..files import write_whole
 from .cleaning import SAMPLES
 from .documents import LICENCES
-from .job import Job, writing
 from .packing import end_of_text, load_tokenizer
 from .recipe import checksum_of_file
 from .shards import MANIFEST, open_shard
+from .steps import Preparation, writing
 
 FORMAT = "scaleup-shards-1"
 KINDS = ("bin", "idx", "jsonl")
@@ -42,17 +42,17 @@ class Sources:
             self.count += 1
 
 
-def publish(job: Job, facts: dict, versions: dict, unread: dict) -> dict:
+def publish(prep: Preparation, facts: dict, versions: dict, unread: dict) -> dict:
     """Move the shards to where they are found, write sources and manifest, remove what was between."""
     counts: Counter = Counter()
     totals = {name: Counter() for name in ("removed", "scrubbed", "opted_out")}
     samples: dict[str, list] = {}
     unreadable = dict(unread["unreadable"])
     shards: list[dict] = []
-    with writing(job.out / "sources.jsonl") as stream:
+    with writing(prep.out / "sources.jsonl") as stream:
         sources = Sources(stream)
-        for number in range(job.partitions):
-            cleaned, packed = job.facts("clean", number), job.facts("pack", number)
+        for number in range(prep.partitions):
+            cleaned, packed = prep.facts("clean", number), prep.facts("pack", number)
             for name in ("read", "read_bytes", "kept"):
                 counts[name] += cleaned[name]
             for step in (cleaned, packed):
@@ -66,16 +66,16 @@ def publish(job: Job, facts: dict, versions: dict, unread: dict) -> dict:
                 sources.add(source, about)
             shards += packed["shards"]
         sources.close()
-    publish_files(job, shards)
-    tokenizer = load_tokenizer(job.out / "tokenizer.json")
+    publish_files(prep, shards)
+    tokenizer = load_tokenizer(prep.out / "tokenizer.json")
     found = {
         "format": FORMAT,
         "recipe": facts,
         "versions": versions,
         "tokenizer": {
-            "sha256": checksum_of_file(job.out / "tokenizer.json"),
+            "sha256": checksum_of_file(prep.out / "tokenizer.json"),
             "vocab_size": tokenizer.get_vocab_size(),
-            "end_of_text": end_of_text(tokenizer, job.recipe.end),
+            "end_of_text": end_of_text(tokenizer, prep.recipe.end),
         },
         "documents": {
             "read": counts["read"],
@@ -93,30 +93,30 @@ def publish(job: Job, facts: dict, versions: dict, unread: dict) -> dict:
         "languages": summed(shards, "languages"),
         "opt_outs": [
             {"line": line, "files": unread["opted_out"].get(line, 0), "documents": totals["opted_out"][line]}
-            for line in job.opt_outs
+            for line in prep.opt_outs
         ],
-        "sources": {"files": sources.count, "sha256": checksum_of_file(job.out / "sources.jsonl")},
+        "sources": {"files": sources.count, "sha256": checksum_of_file(prep.out / "sources.jsonl")},
         "not_read": unread["others"],
         "unreadable": unreadable,
         "shards": shards,
     }
-    write_whole(job.out / MANIFEST, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    clear(job)
+    write_whole(prep.out / MANIFEST, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    clear(prep)
     return found
 
 
-def publish_files(job: Job, shards: list[dict]) -> None:
+def publish_files(prep: Preparation, shards: list[dict]) -> None:
     """Give shards and tokenizer their places. A call that was killed here finds some of them moved."""
-    write_whole(job.out / "tokenizer.json", (job.work / "tokenizer.json").read_bytes())
-    if (job.folder / LICENCES).exists():
-        write_whole(job.out / LICENCES, (job.folder / LICENCES).read_bytes())
+    write_whole(prep.out / "tokenizer.json", (prep.work / "tokenizer.json").read_bytes())
+    if (prep.folder / LICENCES).exists():
+        write_whole(prep.out / LICENCES, (prep.folder / LICENCES).read_bytes())
     for shard in shards:
         for kind in KINDS:
             name = f"{shard['name']}.{kind}"
-            made = job.work / "shards" / name
+            made = prep.work / "shards" / name
             if made.exists():
-                os.replace(made, job.out / name)
-        open_shard(job.out / shard["name"])
+                os.replace(made, prep.out / name)
+        open_shard(prep.out / shard["name"])
 
 
 def summed(shards: list[dict], name: str) -> dict[str, int]:
@@ -127,8 +127,8 @@ def summed(shards: list[dict], name: str) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def clear(job: Job) -> None:
+def clear(prep: Preparation) -> None:
     """Remove what lay between; the recipe stays, so that a later call knows what this folder is."""
     for place in ("clean", "compare", "pack", "shards"):
-        shutil.rmtree(job.work / place, ignore_errors=True)
-    Path(job.work / "tokenizer.json").unlink(missing_ok=True)
+        shutil.rmtree(prep.work / place, ignore_errors=True)
+    Path(prep.work / "tokenizer.json").unlink(missing_ok=True)

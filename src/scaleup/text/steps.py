@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import io
 import json
 import os
 import threading
@@ -24,7 +23,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full, over a quota, over 
 
 
 @dataclass(frozen=True)
-class Job:
+class Preparation:
     """Where texts come from, where results go, and the recipe. Paths are whole, so any worker finds them."""
 
     folder: Path
@@ -69,14 +68,13 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    write_whole(path, stream.getvalue())
+    """Nothing but the numbers: who loads them knows their type."""
+    write_whole(path, array.tobytes())
 
 
-def load_array(path: Path) -> np.ndarray:
-    """A memory map of what `save_array` wrote."""
-    return np.load(path, mmap_mode="r")
+def load_array(path: Path, dtype: Any) -> np.ndarray:
+    """A memory map of what `save_array` wrote, flat."""
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
 
 
 def batches(items: Iterator[Any], characters: Callable[[Any], int]) -> Iterator[list[Any]]:
@@ -96,12 +94,12 @@ def task(step: Callable[..., Any]) -> Callable[..., Any]:
     """A step on a worker. `after` only orders the graph; what a system refuses becomes a sentence."""
 
     @functools.wraps(step)
-    def told(job: Job, *arguments: Any, after: Any = None) -> None:
+    def told(prep: Preparation, *arguments: Any, after: Any = None) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are the parallelism here
         try:
-            step(job, *arguments)
+            step(prep, *arguments)
         except OSError as error:
-            raise sentence(error, job.out) from None
+            raise sentence(error, prep.out) from None
         except MemoryError:
             raise CourseError("A worker had not enough memory. Take fewer workers, or a smaller partition "
                               "(--partition).") from None  # fmt: skip

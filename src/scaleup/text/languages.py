@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-SAMPLE = 1000  # characters that are looked at: more make it slower and hardly surer
+SAMPLE = 500  # characters that are looked at: more make it slower and hardly surer
 
 
 @functools.cache

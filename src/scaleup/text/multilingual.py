@@ -25,6 +25,7 @@ from .documents import LICENCES
 
 PACK = "jupyterlab-language-pack-"
 LANGUAGES = ("de", "es", "fr", "it", "pl", "uk")
+CONTEXT = "\x04"  # ends what gettext puts before a message to tell its uses apart
 PACKED = "fr"  # one language's records are packed, because so they often come
 MIRRORED = 24
 PARTS = ("combinatorics", "geometry", "physics", "stats", "utilities")  # of SymPy
@@ -133,12 +134,17 @@ def catalogues(about: dict) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def sentences(language: str) -> dict[str, str]:
-    """{English message: the same in `language`, one of LANGUAGES}, from all parts of the program."""
+    """{English message: the same in `language`, one of LANGUAGES}, from all parts of the program.
+
+    Only what somebody translated, and without the context that may stand before a message.
+    """
     packages = read_data("corpus.yml")["multilingual"]["packages"]
     known = {language_of(about["package"]): about for about in packages}
     if language not in LANGUAGES:
         raise CourseError(f"There are messages in {', '.join(LANGUAGES)}, and none in '{language}'.")
-    return {key: form for _, part in catalogues(known[language]) for key, form in part.items()}
+    found = [pair for _, part in catalogues(known[language]) for pair in part.items()]
+    pairs = [(key.rpartition(CONTEXT)[2], form) for key, form in found]
+    return {english: form for english, form in pairs if form != english}
 
 
 def language_of(package: str) -> str:

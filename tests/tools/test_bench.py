@@ -143,14 +143,15 @@ def test_the_page_in_the_book_says_what_its_numbers_say(quick):
 def test_both_make_the_same_tokens_of_the_same_texts(work, tmp_path):
     """Where nothing is a duplicate, the tokens of both are the same ones."""
     size = bench_data.write_texts(tmp_path / "texts", 0.03)
-    read = [json.loads(line)["text"] for f in (tmp_path / "texts").iterdir() for line in f.open()]
+    lines = [line for file in (tmp_path / "texts").iterdir() for line in file.read_text().splitlines()]
+    read = [json.loads(line)["text"] for line in lines]
     assert size == sum(len(text.encode()) for text in read) > 30_000
     tokenizer = corpus.prepare(quiet=True).folder / "tokenizer.json"
     found = bench_data.cleaned_tokens(read, Tokenizer.from_file(str(tokenizer)), work)
     recipe = bench_data.recipe(work, tokenizer)
-    texts = (
-        [filters.scrub(filters.tidy(text))[0] for text in read] if recipe.scrub else map(filters.tidy, read)
-    )
+    texts = [filters.tidy(text) for text in read]
+    if recipe.scrub:
+        texts = [filters.scrub(text)[0] for text in texts]
     stay = [text for text in texts if not filters.first_reason(text, recipe.rules)]
     assert found == [Tokenizer.from_file(str(tokenizer)).encode(text).ids for text in stay]
 

@@ -8,6 +8,7 @@ cut into blocks that several workers can read at once; a packed file can only be
 from __future__ import annotations
 
 import fnmatch
+import functools
 import gzip
 import json
 import os
@@ -153,13 +154,20 @@ def licences(folder: Path) -> dict[str, str]:
     file = folder / LICENCES
     if not file.exists():
         return {}
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
+    found = _patterns(file.read_bytes())
+    if found is None:
         raise CourseError(f"{file} is not a list of lines such as 'reports/*: CC-BY-4.0'.")
-    return {str(pattern): str(licence) for pattern, licence in found.items()}
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _patterns(raw: bytes) -> dict[str, str] | None:
+    """Parsed once as long as the bytes are the same: a folder of small files asks for each."""
+    try:
+        found = yaml.safe_load(raw.decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return {str(name): str(licence) for name, licence in found.items()} if isinstance(found, dict) else None
 
 
 def licence_of(source: str, patterns: Mapping[str, str]) -> str | None:

@@ -46,8 +46,10 @@ class Preparation:
 
     def facts(self, step: str, number: int) -> dict | None:
         """What a task wrote last, or None where it has not finished."""
-        file = self.file(step, number, ".json")
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        try:
+            return json.loads(self.file(step, number, ".json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # a power cut can leave a name without its bytes
+            return None
 
     def finish(self, step: str, number: int, facts: dict) -> None:
         """Say that a task is done: its other files are complete. A later call skips it."""

@@ -33,13 +33,12 @@ rules(
           "a task takes {seconds:g} s, and the scheduler has {count:,.0f} of them to hand out: "
           "larger partitions",
           says(10, seconds=5, count=24_000), says(2, seconds=1, count=120_000)),
-     slip(lambda seen: seen.size in (800, 2_000, 4_000, 10_000),
-          "a task needs five times its partition, and may take half of the memory: {memory:,.0f} MB are "
-          "too many",
-          says(800, memory=4_000), says(2_000, memory=10_000)),
+     slip(lambda seen: seen.size > HALF_MB,
+          "the partition alone has {size:,.0f} MB, and a task may take 2,000",
+          says(4_000, size=4_000), says(10_000, size=10_000)),
      slip(lambda seen: seen.memory > HALF_MB,
-          "a task would take {memory:,.0f} MB, and it may take 2,000: smaller partitions",
-          says(1_000, memory=5_000), says(450, memory=2_250)),
+          "a task needs five times its partition, {memory:,.0f} MB, and it may take 2,000: smaller partitions",
+          says(2_000, memory=10_000), says(800, memory=4_000), says(450, memory=2_250)),
      slip(lambda seen: seen.each < 20,
           "it fits into the memory, but each worker gets only {each:.1f} tasks: who has the last ones "
           "works alone",

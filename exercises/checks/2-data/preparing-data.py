@@ -37,7 +37,7 @@ rules(
           "the partition alone has {size:,.0f} MB, and a task may take 2,000",
           says(4_000, size=4_000), says(10_000, size=10_000)),
      slip(lambda seen: seen.memory > HALF_MB,
-          "a task needs five times its partition, {memory:,.0f} MB, and it may take 2,000: smaller partitions",
+          "a task needs five times its partition, {memory:,.0f} MB, and may take 2,000: smaller partitions",
           says(2_000, memory=10_000), says(800, memory=4_000), says(450, memory=2_250)),
      slip(lambda seen: seen.each < 20,
           "it fits into the memory, but each worker gets only {each:.1f} tasks: who has the last ones "

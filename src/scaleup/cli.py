@@ -79,7 +79,7 @@ def prepare_arguments(command: argparse.ArgumentParser) -> None:
     add("--licence", default="unknown", help="the licence of texts that bring none")
     add("--field", default="text", help="where the text is in a JSON record or Parquet file (text)")
     add("--validation", type=int, default=100, help="hold out one document in so many (100; 0: none)")
-    add("--largest", type=float, default=16, metavar="MIB", help="refuse larger documents (16)")
+    add("--largest", type=float, default=4, metavar="MIB", help="refuse larger documents (4)")
     add("--partition", type=float, default=32, metavar="MIB", help="work for one task (32)")
     add("--skip-unreadable", action="store_true", help="leave damaged files out instead of ending")
     add("--workers", type=int, help="processes (one for each core)")

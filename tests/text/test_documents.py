@@ -217,7 +217,7 @@ def test_a_line_of_a_gigabyte_is_refused_before_it_is_held(tmp_path, name):
         [sys.executable, "-c", READ, tmp_path, name], capture_output=True, text=True, timeout=60
     )
     said, grown = done.stdout.splitlines()
-    assert "a document of more than 16 MiB, which begins at 0" in said
+    assert "a document of more than 4 MiB, which begins at 0" in said
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(grown) * unit < 100 * MIB, "the reading holds the limit and not the line"
 

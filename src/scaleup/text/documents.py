@@ -47,7 +47,7 @@ class Reading:
     """How files are read: the field that holds the text, and the largest document in bytes."""
 
     field: str = "text"
-    largest: int = 16 * MIB
+    largest: int = 4 * MIB
     licence: str = UNKNOWN  # of documents about which neither their record nor licences.yml says anything
 
 
@@ -194,7 +194,7 @@ def _document(file: Path, source: str, position: int, record: Any, field: str, l
 def too_large(file: Path, position: int, reading: Reading) -> CourseError:
     return CourseError(
         f"{file} has a document of more than {reading.largest / MIB:g} MiB, which begins at {position:,}. "
-        "Split it, or allow larger ones with --largest, if every worker has about ten times its memory."
+        "Split it, or allow larger ones with --largest: to tokenise one takes 150 times its size in memory."
     )
 
 

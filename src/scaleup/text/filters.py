@@ -88,6 +88,11 @@ def is_phone(found: str) -> bool:
     return 8 <= sum(map(str.isdigit, found)) <= 15
 
 
+def is_national(found: str) -> bool:
+    """A number that begins with the zero which is dialled within a country, with or without parentheses."""
+    return found.lstrip("(").startswith("0") and is_phone(found)
+
+
 class Pattern(NamedTuple):
     """One kind of personal data: where `sign` is in a text, `pattern` is looked for, and a match tested."""
 
@@ -97,21 +102,29 @@ class Pattern(NamedTuple):
     test: Callable[[str], bool] = bool
 
 
-PATTERNS = (  # in this order: an IBAN holds what looks like a phone number
+# A pattern begins with what is rare and looks back from there, so that a text is passed over quickly. They
+# come in this order because an IBAN holds what looks like a phone number.
+PATTERNS = (
     Pattern(
         "email", "@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])")
     ),
-    Pattern("iban", "", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
     Pattern(
-        "ip", ":", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), is_address_6
+        "iban", "", re.compile(r"[A-Z](?<!\w.)[A-Z]\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban
     ),
-    Pattern("ip", ".", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"), is_address),
-    Pattern("phone", "", re.compile(r"(?<![\w+])(?:\+|(?<!\d )00)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
+    Pattern(
+        "ip",
+        ":",
+        re.compile(r"[\dA-Fa-f:](?<![\w:.].)[\dA-Fa-f]{0,3}:[\dA-Fa-f:]{1,36}(?![\w:])"),
+        is_address_6,
+    ),
+    Pattern("ip", ".", re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?!\w|\.\d)"), is_address),
+    Pattern("phone", "+", re.compile(r"\+(?<![\w+].)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
+    Pattern("phone", "00", re.compile(r"00(?<![\w+]..)(?<!\d ..)[1-9][\d ()./-]{6,20}\d(?!\w)"), is_phone),
     Pattern(
         "phone",
         "0",
-        re.compile(r"(?<![\w+.,/-])(?<!\d )\(?0\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"),
-        is_phone,
+        re.compile(r"[(0](?<![\w+.,/-].)(?<!\d .)0?\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"),
+        is_national,
     ),
 )
 

@@ -32,7 +32,7 @@ class Recipe:
     validation: int = 100  # one document in so many is held out, chosen by its own text; 0: none
     licence: str = UNKNOWN  # of documents that bring none
     field: str = "text"  # of a JSON record or a Parquet file, where the text is
-    largest: int = 16 * MIB  # bytes; a larger document ends the preparing with a sentence
+    largest: int = 4 * MIB  # bytes; a larger document ends the preparing with a sentence
     partition: int = 32 * MIB  # bytes on disk that one task works on
     shard: int = 2**26  # tokens after which a new shard begins
     skip_unreadable: bool = False  # leave a damaged file out and say so, instead of ending

@@ -340,6 +340,19 @@ def test_an_interrupt_ends_everything_with_a_sentence(raw, recipe, tmp_path, who
     assert results(out) >= 2 and not (out / "manifest.json").exists()
 
 
+@pytest.mark.processes
+def test_a_worker_that_is_killed_is_replaced_and_its_task_done_again(raw, recipe, tmp_path):
+    out = tmp_path / "out"
+    with begun(raw, out, recipe) as command:
+        assert until(lambda: results(out) >= 2)
+        spawned = [p for p in psutil.Process(command.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        spawned[0].kill()
+        said, errors = command.communicate(timeout=120)
+    assert (command.returncode, errors) == (0, "") and "241 documents read" in said
+    prepare(raw, tmp_path / "whole", without_cut(recipe), workers=1, quiet=True)
+    assert published(out) == published(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("at", ["sources.jsonl", "train-00002-000.idx", "manifest.json"])
 def test_a_publishing_that_was_broken_off_is_finished(raw, recipe, done, client, tmp_path, monkeypatch, at):
     """Killed between the moves of two files, or before the last one."""
@@ -359,7 +372,7 @@ def test_a_publishing_that_was_broken_off_is_finished(raw, recipe, done, client,
     assert published(out) == published(done)
 
 
-def test_a_killed_worker_is_replaced_or_told(client, monkeypatch):
+def test_workers_that_are_killed_again_and_again_are_told(monkeypatch):
     """What a scheduler says of a task that its workers do not survive becomes a sentence."""
     from dask.distributed import KilledWorker
 

@@ -34,7 +34,7 @@ def sentence(folder, **changes):
 def test_every_kind_of_file_is_read_with_source_position_licence_and_address(tmp_path):
     (tmp_path / "a.txt").write_text("Grüße", encoding="utf-8")
     write_lines(tmp_path / "b.jsonl", [{"text": "first"}, {"text": "second", "url": "https://example.org/2"}])
-    (tmp_path / "c.ndjson.gz").write_bytes(gzip.compress(b'{"text": "packed", "license": "MIT"}\n'))
+    (tmp_path / "c.ndjson.gz").write_bytes(gzip.compress(b'{"text": "packed", "license": "MIT"}\n', mtime=0))
     (tmp_path / "sub").mkdir()
     table = pyarrow.table({"text": ["row 0", "row 1"], "licence": ["CC0-1.0", None], "other": [1, 2]})
     pyarrow.parquet.write_table(table, tmp_path / "sub" / "d.parquet")
@@ -120,7 +120,7 @@ def test_blank_lines_and_a_mark_of_byte_order_are_no_text(tmp_path):
         ("a.jsonl", b'["x"]\n', "without the field 'text'"),
         ("a.jsonl", b'{"text": 3}\n', "is not text, at 0"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "half a character, at 0"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 1000)[:-20], "is cut off or damaged"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 1000, mtime=0)[:-20], "is cut off or damaged"),
         ("a.jsonl.gz", b'{"text": "x"}\n', "is cut off or damaged"),
         ("a.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
         ("a.pdf", b"x", "holds nothing to read"),
@@ -180,7 +180,7 @@ def test_a_document_over_the_limit_is_told_and_one_at_the_limit_is_read(tmp_path
         elif name.endswith(".parquet"):
             pyarrow.parquet.write_table(pyarrow.table({"text": ["a", record["text"]]}), tmp_path / name)
         else:
-            (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
+            (tmp_path / name).write_bytes(gzip.compress(line, mtime=0) if name.endswith(".gz") else line)
         if told:
             assert "a document of more than" in sentence(tmp_path, largest=1000)
         else:
@@ -208,7 +208,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_a_line_of_a_gigabyte_is_refused_before_it_is_held(tmp_path, name):
     file = tmp_path / name
     if name.endswith(".gz"):
-        member = gzip.compress(b" " * 16 * MIB)
+        member = gzip.compress(b" " * 16 * MIB, mtime=0)
         file.write_bytes(member * 64)
     else:
         with file.open("wb") as stream:

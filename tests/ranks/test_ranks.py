@@ -157,6 +157,22 @@ def test_a_rank_that_crashes_says_in_which_line(tmp_path, warm):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("warm", [False, True])
+def test_unequal_tensors_are_told(tmp_path, warm):
+    program = tmp_path / "unequal.py"
+    program.write_text("import torch, torch.distributed as dist\ndist.init_process_group('gloo')\n"
+                       "rank = dist.get_rank()\ntensor = torch.ones(8 - 4 * rank)\n"
+                       "dist.recv(tensor, 0) if rank else dist.send(tensor, 1)\n")  # fmt: skip
+    said = (
+        "Rank 1 was sent more than it expects in line 5 of unequal.py: the ranks did not make the same call "
+        "with tensors of equal shape and type."
+    )
+    with pytest.raises(RanksFailed) as told:
+        ranks.run(program, 2, warm=warm)
+    assert str(told.value) == said
+
+
+@pytest.mark.processes
 def test_a_hang_in_a_cell_or_a_function_is_told_by_rank():
     def leave_rank_0_alone():
         import time

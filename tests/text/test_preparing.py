@@ -64,7 +64,7 @@ def raw(tmp_path_factory) -> Path:
         records[10]["text"] += " mail me at a.b@example.org"
         lines = "".join(json.dumps(record) + "\n" for record in records)
         if part == 3:
-            (folder / f"part-{part}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0, mtime=0))
+            (folder / f"part-{part}.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
         else:
             (folder / f"part-{part}.jsonl").write_text(lines)
     (folder / "notes.txt").write_text(text_of(300, 9999))
@@ -409,7 +409,11 @@ def sentence(raw, out, recipe, client=None) -> str:
         ("z.txt", "naïve".encode("latin-1"), "z.txt is not UTF-8 at byte 2"),
         ("z.txt", b"", "z.txt is empty"),
         ("z.jsonl", b'{"text": "x"\n', "z.jsonl is not JSON lines"),
-        ("z.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 99, mtime=0)[:-9], "z.jsonl.gz is cut off or damaged"),
+        (
+            "z.jsonl.gz",
+            gzip.compress(b'{"text": "x"}\n' * 99, mtime=0)[:-9],
+            "z.jsonl.gz is cut off or damaged",
+        ),
         ("z.parquet", b"PAR1", "z.parquet cannot be read as Parquet"),
         ("z.txt", b"x" * 300_000, "z.txt has a document of more than 0.1"),
     ],

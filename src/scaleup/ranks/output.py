@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 
 from ..errors import CourseError
-from .failures import AFTERMATH, RanksFailed, exception, first_failed, sentence, shorten, where
+from .failures import (
+    AFTERMATH,
+    MISMATCH,
+    RanksFailed,
+    exception,
+    first_failed,
+    sentence,
+    shorten,
+    unequal,
+    where,
+)
 
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|  \+ Exception Group|  File \"|  Cell In\[")
 CRASH = "Fatal Python error: "  # where faulthandler begins to write what a dying process was doing
@@ -126,6 +136,8 @@ def failure(logs: list[RankLogs], show: Screen, report: str) -> CourseError:
             how = f"was ended by signal {-code}" if code < 0 else f"left with exit code {code}"
             why = f": {logs[rank].warnings[-1].rstrip('.')}" if logs[rank].warnings else " and no traceback"
             _, line = where("\n".join(logs[rank].stack))
+            if any(MISMATCH in warning for warning in logs[rank].warnings):
+                return RanksFailed(unequal(rank, line), rank, "")
             return RanksFailed(f"Rank {rank} {how}{f' in {line}' if line else why}.", rank, "")
     if first is None:
         last = next((line for line in reversed(report.splitlines()) if line.strip()), "no message")

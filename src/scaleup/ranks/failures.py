@@ -137,7 +137,7 @@ def stopped_in(stacks: dict[int, str]) -> str:
     if not told:
         return ""
     waits = any(collective for collective, _ in did)
-    ends = " A collective ends once every rank has made the same call." if waits else ""
+    ends = " What waits in a collective waits for ranks that did not make the same call." if waits else ""
     return f"{'; '.join(told).capitalize()}.{ends}"
 
 

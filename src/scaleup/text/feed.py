@@ -1,8 +1,9 @@
 """Feed training from a folder of token shards: each window once per epoch, shuffled, from any point on.
 
 An epoch's order is a formula and no list: `shuffled` says which window is at which place, in constant memory.
-So a position is a seed, an epoch and how many of its windows were consumed. What a rank reads next follows from
-those, from its number and from how many ranks there are. That is why a run may go on with another number of ranks.
+So a position is a seed, an epoch and how many of its windows were consumed. What a rank reads next follows
+from those, from its number and from how many ranks there are. That is why a run may go on with another
+number of ranks.
 """
 
 from __future__ import annotations

@@ -276,6 +276,13 @@ def test_windows_are_dealt_in_turn_and_a_second_time_is_seen():
     assert len({y for _, y, _ in dealt[::2]}) == 1 < len({y for _, y, _ in dealt})
 
 
+def test_ranks_may_take_a_batch_at_a_time():
+    picture = diagrams.dealt("Dealt", {"": [[0, 1, 4, 5], [2, 3, 6, 7]]}, batch=2).svg()
+    boxes = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)"[^>]*class="tokens"', picture)[:8]
+    xs, ys = zip(*((float(x), float(y)) for x, y in boxes), strict=True)
+    assert list(xs) == sorted(xs) and ys == (ys[0], ys[0], ys[2], ys[2]) * 2 and ys[0] < ys[2]
+
+
 def test_layers_of_a_stack_lie_in_their_order_on_what_all_share():
     picture = diagrams.stacks("Layers", LAYERS, below=[Piece("plain", "the driver")])
     assert "with a module, from the top: yours; the module's; the driver." in picture.alt

@@ -175,6 +175,11 @@ def test_a_rank_that_is_not_there_is_refused(batch, rank, size):
         Feed(Numbers(10), batch, rank, size)
 
 
+def test_a_negative_seed_is_refused():
+    with pytest.raises(CourseError, match=r"seed=-1: take a whole number from 0 on"):
+        Feed(Numbers(10), 2, seed=-1)
+
+
 # Windows over shards
 
 

@@ -3,31 +3,82 @@
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 from torch.utils.data._utils import worker as torch_worker
 
-from scaleup.exercises import NotYet, code, is_number, rules, says, slip, values
+from scaleup.exercises import NotYet, code, is_number, rules, says, slip
 
-values(
-    "padding", (47, 17, 273),
-    {(17, 17, 273): "17 are left over; padding fills up to the next multiple of 64",
-     (17, 47, 273): "the first two are swapped: padding repeats, dropping leaves out",
-     (47, 17, 256): "the third lacks the 17 that the sampler had already left out",
-     (47, 17, 4): "the third is of one rank, and without the sampler's 17. There are 64 ranks",
-     (47, 17, 17): "the third lacks what the loader drops on every rank: 156 is not a multiple of 8",
-     (47, 17, 0): "with drop_last in both, both leave something out",
-     (47, 17, 1): "the third is not 10,001 modulo 8: each rank drops the rest of its own 156",
-     (47, 17, 21): "the third has the 4 of one rank. There are 64 ranks",
-     (48, 17, 273): "10,001 + 47 is already a multiple of 64",
-     (47, 16, 273): "156 windows on each of 64 ranks are 9,984",
-     (10048, 9984, 9728): "these are the windows that are read. Asked is the difference to 10,001"},
-    within=1e-6,
-    ask="give three numbers: (repeated, left out, left out by both)",
-    otherwise=slip(lambda given: True,
-                   "windows per rank: 10,001 / 64, rounded up with padding and down without; in the third, "
-                   "rounded down again to whole batches of 8",
-                   (0, 0, 0), (47, 17, 300)),
+
+def numbers(count, ask):
+    """Reads a tuple, a list or an array of so many numbers."""
+
+    def see(answer):
+        answer = answer.tolist() if isinstance(answer, np.ndarray) else answer
+        if not isinstance(answer, tuple | list) or len(answer) != count or not all(map(is_number, answer)):
+            raise NotYet(ask)
+        return tuple(answer)
+
+    return see
+
+
+READ = "these are the windows that are read. Asked is the difference to 10,001"
+PADDING = "give three numbers: (repeated, left out, left out by both)"
+
+rules(
+    "padding", numbers(3, PADDING),
+    [slip(lambda given: given == (17, 47, 273),
+          "the first two are swapped: padding repeats, dropping leaves out",
+          (17, 47, 273)),
+     slip(lambda given: min(given) > 9_000, READ, (10048, 9984, 9728)),
+     slip(lambda given: given[0] > 9_000, f"the first: {READ}", (10048, 17, 273)),
+     slip(lambda given: given[0] == 17,
+          "17 are left over; padding fills up to the next multiple of 64",
+          (17, 17, 273)),
+     slip(lambda given: given[0] == 48, "10,001 + 47 is already a multiple of 64", (48, 17, 273)),
+     slip(lambda given: given[0] in (0.73, 1) or given[0] == 47 / 64,
+          "the first is of one rank, and there are 64",
+          (1, 17, 273)),
+     slip(lambda given: given[0] == 0,
+          "padding gives every rank equally many windows, and 10,001 is not a multiple of 64",
+          (0, 0, 0), (0, 17, 273)),
+     slip(lambda given: given[0] != 47,
+          "the first: how far is it from 10,001 to the next multiple of 64?",
+          (50, 17, 273), (239, 17, 273)),
+     slip(lambda given: given[1] > 9_000, f"the second: {READ}", (47, 9984, 273)),
+     slip(lambda given: given[1] == 16, "156 windows on each of 64 ranks are 9,984", (47, 16, 273)),
+     slip(lambda given: given[1] == 47,
+          "47 fill up; drop_last goes down to the multiple of 64 below",
+          (47, 47, 273)),
+     slip(lambda given: given[1] == 273,
+          "in the second the loader keeps its last batch, though it is short",
+          (47, 273, 273)),
+     slip(lambda given: given[1] != 17,
+          "the second: what is left of 10,001 when every rank gets equally many?",
+          (47, 1, 273), (47, 0, 273)),
+     slip(lambda given: given[2] > 9_000, f"the third: {READ}", (47, 17, 9728)),
+     slip(lambda given: given[2] == 256,
+          "the third lacks the 17 that the sampler had already left out",
+          (47, 17, 256)),
+     slip(lambda given: given[2] == 4,
+          "the third is of one rank, and without the sampler's 17. There are 64 ranks",
+          (47, 17, 4)),
+     slip(lambda given: given[2] == 17,
+          "the third lacks what the loader drops on every rank: 156 is not a multiple of 8",
+          (47, 17, 17), np.array([47, 17, 17]), [47, 17, 17]),
+     slip(lambda given: given[2] == 0, "with drop_last in both, both leave something out", (47, 17, 0)),
+     slip(lambda given: given[2] == 1,
+          "the third is not 10,001 modulo 8: each rank drops the rest of its own 156",
+          (47, 17, 1)),
+     slip(lambda given: given[2] == 21, "the third has the 4 of one rank. There are 64 ranks", (47, 17, 21)),
+     slip(lambda given: given[2] in (337, 320),
+          "the third: the sampler drops, too, so a rank has 156 windows and not 157",
+          (47, 17, 337)),
+     slip(lambda given: given[2] != 273,
+          "the third: to what the sampler leaves out comes, on every rank, what does not fill a batch of 8",
+          (47, 17, 300))],
     hint="How many windows does one rank get in each case? Then multiply by 64 and compare with 10,001.",
-    done="47 windows come twice with padding; 17 are left out, or 273 if the loader drops, too")  # fmt: skip
+    done="47 windows come twice with padding; 17 are left out, or 273 if the loader drops, too",
+    also=[says("a word", PADDING), says([1.0] * 4, PADDING)])  # fmt: skip
 
 
 # Sharing a stream out
@@ -106,12 +157,25 @@ rules(
           "rank + worker is the same for worker 1 of rank 0 and worker 0 of rank 1: no two readers may have "
           "one number",
           share("yield from numbers[rank + number :: world_size * workers]")),
+     slip(lambda found: times(found, (2, 0), 2) and times(found, (4, 3), 1),
+          "with workers it is right. Without them every rank reads all: it still has to share with others",
+          share("worker = get_worker_info()\n    if worker is None:\n        yield from numbers\n"
+                "        return\n    yield from numbers[rank * worker.num_workers + worker.id"
+                " :: world_size * worker.num_workers]", False)),
      slip(lambda found: any(max(counts(found, key).values(), default=0) > 1 for key in GRID),
           "some numbers come to two readers",
           share("yield from numbers[rank * workers + number :: max(world_size, workers)]")),
      slip(lambda found: not any(any(parts) for parts in found.values()),
           "share gives nothing",
           share("yield from []")),
+     slip(lambda found: all(set(counts(found, key)) == set(NUMBERS[:12]) for key in GRID),
+          "only the first 12 numbers come: share has to hand out what is in numbers, however many they are",
+          share("yield from range(rank * workers + number, 12, world_size * workers)")),
+     slip(lambda found: found[1, 0] == [[]] and found[2, 0] == [[], []] and times(found, (4, 3), 1),
+          "without workers share gives nothing: the main process is a reader, too",
+          share("worker = get_worker_info()\n    if worker:\n        "
+                "yield from numbers[rank * worker.num_workers + worker.id"
+                " :: world_size * worker.num_workers]", False)),
      slip(lambda found: any(set(NUMBERS[:-15]) - set(counts(found, key)) for key in GRID),
           "some numbers come to no reader at all",
           share("yield from numbers[rank * workers + number :: 2 * world_size * workers]")),
@@ -146,7 +210,7 @@ def proved(answer):
     found = {}
     for name, given in EPOCHS.items():
         pair = answer([[list(batch) for batch in batches] for batches in given], WINDOWS)
-        if not isinstance(pair, tuple) or len(pair) != 2:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise NotYet("return two lists: lost, repeated")
         try:
             found[name] = tuple(sorted(int(number) for number in part) for part in pair)
@@ -170,7 +234,9 @@ rules(
           once(f"{ALL}return sorted(seen), {TWICE}")),
      slip(lambda found: found["lost"] == ([], [11]) and found["repeated"] == ([0], []),
           "the lists are swapped: lost first, then repeated",
-          once(f"{ALL}return {TWICE}, {LOST}")),
+          once(f"{ALL}return {TWICE}, {LOST}"),
+          once(f"{ALL}return [{TWICE}, {LOST}]"),
+          once(f"import numpy as np\n    {ALL}return np.array({TWICE}), set({LOST})")),
      slip(lambda found: found["right"][0] == [2, 3, 6, 7, 10, 11],
           "only rank 0 was looked at: a window is not lost if another rank has it",
           once(f"seen = Counter(n for batch in ranks[0] for n in batch)\n    return {LOST}, {TWICE}")),
@@ -178,9 +244,14 @@ rules(
           "12 were read of 12, and yet 11 is missing and 10 came twice: comparing totals hides that",
           once(f"{ALL}if sum(seen.values()) == windows:\n        return [], []\n    return {LOST}, {TWICE}")),
      slip(lambda found: found["repeated"][1] == [] and found["lost"][0] == [11],
-          "a window that comes twice is not noticed: a set keeps each only once",
+          "a window that another rank, or another batch, had already is not noticed: count over all of them, "
+          "and not in a set, which keeps each only once",
           once("seen = {n for batches in ranks for batch in batches for n in batch}\n"
-               "    return [n for n in range(windows) if n not in seen], []")),
+               "    return [n for n in range(windows) if n not in seen], []"),
+          once("lost, repeated = set(range(windows)), set()\n    for batches in ranks:\n"
+               "        seen = Counter(n for batch in batches for n in batch)\n        lost -= set(seen)\n"
+               "        repeated |= {n for n in seen if seen[n] > 1}\n"
+               "    return sorted(lost), sorted(repeated)")),
      slip(lambda found: found["lost"][0] == [] and found["repeated"][1] == [0],
           "a window that never comes is not noticed: ask for every number below windows",
           once(f"{ALL}return [n for n in seen if not seen[n]], {TWICE}"),
@@ -235,13 +306,18 @@ def run(start):
 FIRST = "taken + step * world_size * batch + rank * batch"
 
 
+RIGHT = code(resume(run(FIRST)))
+
+
 def resumed(answer):
     found = []
     for row in ROWS:
         pairs = answer(*row)
-        if not isinstance(pairs, list) or any(not isinstance(p, tuple) or len(p) != 2 for p in pairs):
+        pairs = pairs.tolist() if isinstance(pairs, np.ndarray) else pairs
+        forms = tuple | list
+        if not isinstance(pairs, forms) or any(not isinstance(p, forms) or len(p) != 2 for p in pairs):
             raise NotYet("return a list of pairs: (epoch, place within it)")
-        found.append(pairs)
+        found.append([tuple(pair) for pair in pairs])
     return found
 
 
@@ -251,8 +327,8 @@ def same_as(source):
     return lambda found: found == [wrong(*row) for row in ROWS]
 
 
-def slip_of(sentence, source):
-    return slip(same_as(source), sentence, source)
+def slip_of(sentence, source, *other_forms):
+    return slip(same_as(source), sentence, source, *other_forms)
 
 
 def read_in_all(found, world_size, batch):
@@ -266,7 +342,10 @@ rules(
     [slip(lambda found: any(len(part) != row[4] for row, part in zip(ROWS, found, strict=True)),
           "each batch has `batch` windows for this rank, no more and no fewer",
           resume(f"[{FIRST}]")),
-     slip_of("taken is missing: every run begins anew", resume(run(FIRST.removeprefix("taken + ")))),
+     slip_of("taken is missing: every run begins anew",
+             resume(run(FIRST.removeprefix("taken + "))),
+             resume(run(FIRST.removeprefix("taken + "))).replace("[(", "[[").replace(") for", "] for"),
+             resume(run(FIRST.removeprefix("taken + "))).replace("return [(", "return tuple([(") + ")"),
      slip_of("taken counts the windows of all ranks already: do not multiply it",
              resume(run(FIRST.replace("taken", "taken * world_size")))),
      slip_of("taken is a position of all ranks: do not divide it",
@@ -283,6 +362,19 @@ rules(
      slip_of("a batch may lie across the end of an epoch: take the epoch of each place, not of the first",
              resume(run(FIRST), epoch="places[0] // n")),
      slip_of("the epoch does not change: it is place // n", resume(run(FIRST), epoch="0")),
+     slip_of("the epoch is that of `taken`: a later place may lie in the next epoch, so take place // n",
+             resume(run(FIRST), epoch="taken // n")),
+     slip_of("`taken` counts over all epochs: its epoch is taken // n, and it is lost in taken % n",
+             resume(run(FIRST.replace("taken", "taken % n")))),
+     slip_of("the ranks take turns window by window here. Each reads a whole batch of places, rank 0 first",
+             resume("[taken + step * world_size * batch + j * world_size + rank for j in range(batch)]")),
+     slip_of("the ranks are in the wrong order: rank 0 reads first, the last rank last",
+             resume(run(FIRST.replace("rank * batch", "(world_size - 1 - rank) * batch")))),
+     slip_of("the places of the batch are backwards: the smallest comes first",
+             resume(f"[{FIRST} + j for j in reversed(range(batch))]")),
+     slip_of("each rank keeps a stretch of its own here, for all steps. In one step the ranks read batches "
+             "that lie side by side, and the next step goes on behind them",
+             resume(run("taken + rank * 4 * batch + step * batch"))),
      slip_of("a pair is (epoch, place), in this order",
              resume(run(FIRST), epoch="place % n", within="place // n")),
      slip(lambda found: any(max(read_in_all(found, *how).values()) > 1 for how in ((2, 3), (3, 2), (4, 3))),
@@ -292,7 +384,11 @@ rules(
                         != [{(p // 20, p % 20) for p in range(first, first + size)}
                             for first, size in ((12, 24), (12, 24), (36, 48))],
           "some place is left out: the ranks' batches lie one behind the other, without a gap",
-          resume(run("taken + step * (world_size + 1) * batch + rank * batch")))],
+          resume(run("taken + step * (world_size + 1) * batch + rank * batch"))),
+     slip(lambda found: found != [RIGHT(*row) for row in ROWS],
+          "all places are read, but not by the right rank in the right step: in a step rank 0 has the first "
+          "batch, rank 1 the next",
+          resume(run("taken + (3 - step) * world_size * batch + rank * batch")))],
     needs="resume", example=code,
     hint="Where does this step begin for all ranks together? Where, in it, does this rank?",
     done="from any position, with 1 to 4 ranks, each place comes once and epochs follow one another",
@@ -301,20 +397,13 @@ rules(
 
 ASK = "give three numbers: (workers, prefetch_factor, windows ahead)"
 
-
-def three(answer):
-    if not isinstance(answer, tuple | list) or len(answer) != 3 or not all(map(is_number, answer)):
-        raise NotYet(ASK)
-    return tuple(answer)
-
-
 rules(
-    "starve", three,
+    "starve", numbers(3, ASK),
     [slip(lambda given: given[0] == 2,
           "290 ms are more than two steps: two workers deliver too slowly on average",
-          (2, 4, 256), (2, 3, 192)),
+          (2, 4, 256), (2, 3, 192), np.array([2, 4, 256])),
      slip(lambda given: given[0] in (7.5, 8),
-          "how far they are ahead follows from the stall, and how many there are from the mean: 290 / 120",
+          "the slowest batch says how far they are ahead, and the mean how many there are: 290 / 120",
           (8, 1, 256)),
      slip(lambda given: given[0] != 3,
           "the first is the mean reading time over the step, 290 / 120, rounded up",
@@ -323,7 +412,7 @@ rules(
           "prefetch_factor counts per worker, and 7.5 batches are needed over all three",
           (3, 8, 768), (3, 7, 672), (3, 9, 864)),
      slip(lambda given: given[1] == 2,
-          "twice three are six batches. They last 720 ms, and the stall 900",
+          "twice three are six batches. They last 720 ms, and the slowest batch takes 900",
           (3, 2, 192)),
      slip(lambda given: given[1] != 3,
           "the second is 900 / 120 batches, shared out among three workers and rounded up",

@@ -1,8 +1,9 @@
 """Feed training from a folder of token shards: each window once per epoch, shuffled, from any point on.
 
 An epoch's order is a formula and no list: `shuffled` says which window is at which place, in constant memory.
-So a position is two numbers, and what a rank reads next follows from them, from its number and from how many
-ranks there are. That is why a run may go on with another number of ranks.
+So a position is a seed, an epoch and how many of its windows were consumed. What a rank reads next follows
+from those, from its number and from how many ranks there are. That is why a run may go on with another
+number of ranks.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ class Feed:
     `dataset` takes a sequence of window numbers, as `ShardWindows` does. Each batch has `batch` windows for
     each of `world_size` ranks. The order is fixed by `seed`, and neither `workers` nor `prefetch` changes
     it. `workers` processes read ahead, each `prefetch` batches; with none, reading begins when a batch is
-    asked for.
+    asked for. Batches are in pageable memory: pin them yourself where a copy to a GPU shall not block.
+    Raises CourseError for a batch, rank or seed that cannot be.
 
     The position counts what the loop was given and not what workers have read ahead. Save `state_dict()`
     after a step, when all ranks have taken the same number of batches.
@@ -163,6 +165,8 @@ class Feed:
         if batch < 1 or not 0 <= rank < world_size:
             raise CourseError(f"batch={batch} for rank {rank} of {world_size}: a batch has at least one "
                               "window, and ranks count from 0.")  # fmt: skip
+        if seed < 0:
+            raise CourseError(f"seed={seed}: take a whole number from 0 on.")
         self.dataset, self.batch, self.rank, self.world_size = dataset, batch, rank, world_size
         self.seed, self.workers, self.prefetch = seed, workers, prefetch
         self.taken = 0  # windows that all ranks together were given, over all epochs

@@ -14,10 +14,12 @@ def dealt(
     title: str,
     rows: Mapping[str, Sequence[Sequence[int]]],
     *,
+    batch: int = 1,
     per_step: int = 0,
     left_out: Mapping[str, Sequence[int]] | None = None,
 ) -> Drawing:
-    """`rows` are {name, such as an epoch: what each rank gets, in its order}; the ranks take turns.
+    """`rows` are {name, such as an epoch: what each rank gets, in its order}; the ranks take turns,
+    and `batch` windows at a time.
 
     With `per_step`, how many a rank takes in one step, dashed lines divide the steps. A number that comes a
     second time has a colour of its own. `left_out` are {name: numbers that no rank gets}.
@@ -43,8 +45,9 @@ def dealt(
         for line, words in enumerate(["list", *(f"rank {rank}" for rank in range(ranks))]):
             picture.text(0, top + line * (ROW + GAP) + 15, words)
         seen = set()
-        for place in range(ranks * rounds):
-            rank, turn = place % ranks, place // ranks
+        for place in range(ranks * -(-rounds // batch) * batch):
+            rank = place // batch % ranks
+            turn = place // (batch * ranks) * batch + place % batch
             if turn >= len(shares[rank]):
                 continue
             number, x = shares[rank][turn], left + place * cell + 2

@@ -1,4 +1,4 @@
-"""How fast is the course's own code? Training steps beside transformers, a bare loop, and two ranks.
+"""How fast is the course's own code? Training beside transformers, a bare loop, two ranks, preparing data.
 
 `make bench` measures here; `bench_page` writes the numbers, the figure and the page into `book/reference/`.
 The contenders take turns step by step, so that whatever disturbs the machine hits all alike.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from scaleup.paths import root, state
 from scaleup.train import process_group, train
 from scaleup.words import count
 
+from .bench_data import WORK, measure_data
 from .bench_feeding import fastest, measure_feeding
 from .bench_page import millions, publish
 from .contenders import COURSE, GPT2, LLAMA, assert_same_work, gpt2_near, llama_like, random_batch, stepper
@@ -46,7 +49,7 @@ LOOP_STEPS = 6  # in each block of the loop; the first one warms up
 
 @dataclass(frozen=True)
 class Sizes:
-    """What to measure: pairs (shape, sequences per step) and the matrix size for the peak (None: the usual).
+    """What to measure: pairs (shape, sequences per step), the peak's matrix (None: the usual), MB of text.
 
     One more round than `rounds` warms up.
     """
@@ -55,6 +58,8 @@ class Sizes:
     rounds: int
     loop_blocks: int
     matmul: int | None
+    megabytes: float  # of text to prepare
+    preparings: int
 
 
 FULL = Sizes(
@@ -62,12 +67,16 @@ FULL = Sizes(
     rounds=9,
     loop_blocks=6,
     matmul=None,
+    megabytes=16,
+    preparings=3,
 )
 QUICK = Sizes(
     shapes=((GPTConfig(layers=2, heads=2, dim=32, hidden=64, context=32), 2),),
     rounds=2,
     loop_blocks=1,
     matmul=256,
+    megabytes=0.2,
+    preparings=1,
 )
 
 
@@ -249,7 +258,8 @@ class Progress:
     def __init__(self, sizes: Sizes) -> None:
         threads = len({1, min(2, usable_cores())})
         rounds = len(sizes.shapes) * len(DTYPES) * threads * (sizes.rounds + 1)
-        self._bar = tqdm(total=rounds + sizes.loop_blocks + 1, unit="round", disable=not sys.stderr.isatty())
+        total = rounds + sizes.loop_blocks + 1 + len(WORK) * sizes.preparings + 1
+        self._bar = tqdm(total=total, unit="round", disable=not sys.stderr.isatty())
 
     def part(self, name: str) -> None:
         self._bar.set_description(name)
@@ -273,6 +283,7 @@ def run(sizes: Sizes, quick: bool) -> dict[str, Any]:
         shapes, steps = measure_steps(sizes, progress)
         loop = measure_loop(sizes, progress)
         parallel = measure_ranks(quick, progress)
+        data = measure_data(sizes.megabytes, sizes.preparings, progress.part, progress.tick)
     finally:
         progress.close()
         torch.set_num_threads(threads)
@@ -289,8 +300,17 @@ def run(sizes: Sizes, quick: bool) -> dict[str, Any]:
         "steps": steps,
         "loop": loop,
         "ranks": parallel,
+        "data": data,
         "feeding": measure_feeding(sizes.rounds, fastest({"steps": steps}, COURSE)),
     }
+
+
+def only_data(sizes: Sizes, before: Path) -> dict[str, Any]:
+    """The numbers of an earlier run, with those of preparing data measured anew."""
+    print("Everything but preparing data is kept as it was measured.", flush=True)
+    told = partial(print, flush=True)
+    data = measure_data(sizes.megabytes, sizes.preparings, told, lambda: None)
+    return {**json.loads(before.read_text("utf-8")), "data": data}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -298,6 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a tiny model for a few seconds; needs --out")
     parser.add_argument(
         "--out", type=Path, help="folder for page, figure and numbers (default: book/reference)"
+    )
+    parser.add_argument(
+        "--only", choices=["data"], help="measure preparing data anew, and keep the other numbers"
     )
     parser.add_argument("--rank-part", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -310,7 +333,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         home = root() / "book" / "reference"
         page = (home / "benchmark.md").read_text("utf-8")
-        publish(run(sizes, chosen.quick), page, chosen.out or home)
+        before = home / "benchmark.json"
+        result = only_data(sizes, before) if chosen.only else run(sizes, chosen.quick)
+        publish(result, page, chosen.out or home)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 2

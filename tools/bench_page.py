@@ -13,6 +13,7 @@ from scaleup.errors import CourseError
 from scaleup.notebook import plots
 from scaleup.words import count, markdown_table
 
+from .bench_data import OURS, THEIRS
 from .bench_feeding import FEED, STATEFUL
 from .contenders import COURSE, GPT2, LLAMA
 
@@ -117,8 +118,43 @@ def render(result: Mapping[str, Any]) -> str:
             for entry in result["ranks"]
         ],
     )  # fmt: skip
+    lines += data_lines(result["data"])
     lines += feeding(result["feeding"])
     return "\n".join(lines).strip()
+
+
+def data_lines(data: Mapping[str, Any]) -> list[str]:
+    """The part on preparing data, with a date of its own: it can be measured alone."""
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    lines = ["## Preparing data", ""]
+    lines += [
+        f"Measured on {data['date']} on {count(data['cores'], 'CPU core')} with {versions}: "
+        f"{data['megabytes']:g} MB of text in JSON lines, two processes, the same tokenizer and the same "
+        f"call of it. Medians of {count(data['rounds'], 'round')}, each in a fresh process, with the least "
+        "and the most of the ratio. A cold run includes the start of Python and of the workers; a warm one "
+        "is the next run of the same process.",
+        "",
+    ]
+    lines += numbers_table(
+        ["work, start", f"{OURS}, MB/s", f"{THEIRS}, MB/s", "course / datasets"],
+        [
+            [f"{one['work']}, {one['start']}",
+             *(f"{one['megabytes_per_second'][name]:.2f}" for name in (OURS, THEIRS)),
+             f"{one['ours_over_theirs']:.2f} ({one['least']:.2f}–{one['most']:.2f})"]
+            for one in data["speed"]
+        ],
+    )  # fmt: skip
+    lines += [
+        '"Tokens only" is reading, tokenising and writing. "Cleaned" adds tidying, scrubbing, rules and '
+        "languages on both sides, by the same functions, and near-duplicates on the course's side alone: "
+        "`datasets` has no step for them.",
+        "",
+    ]
+    lines += numbers_table(
+        ["text, MB", "most memory of all processes together, MB"],
+        [[f"{one['megabytes']:g}", f"{one['peak_megabytes']:,.0f}"] for one in data["memory"]],
+    )
+    return lines
 
 
 def feeding(found: Mapping[str, Any]) -> list[str]:

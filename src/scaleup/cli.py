@@ -19,8 +19,9 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser
     doctor = add("doctor", help="look at this machine: what works, what is missing, what to do")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
-    prepare = add("prepare", help="tokenise the course's text once")
-    prepare.add_argument("--corpus", default="python-source", help="a name in data/corpus.yml")
+    prepare_arguments(
+        add("prepare", help="turn a folder of texts into token shards, or the course's own text")
+    )
     train = add("train", help="train the course's GPT, alone or under torchrun or srun")
     train.add_argument("--config", required=True, help="a TOML file, such as data/first-run.toml")
     practice = add("practice", help="a real Slurm on this machine, to practise on")
@@ -57,6 +58,31 @@ def parser() -> argparse.ArgumentParser:
     reset = add("reset", help="put a lesson's exercises back; your answers are kept aside")
     reset.add_argument("lesson", help="a lesson, such as data-parallel")
     return top
+
+
+def prepare_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("folder", nargs="?", help="texts, JSON lines, Parquet (without one: tokenise the course's text once)")
+    add("--corpus", default="python-source", help="the course's text: a name in data/corpus.yml")
+    add("--out", help="a folder for the shards; a call that was interrupted is taken up again")
+    add("--tokenizer", metavar="FILE", help="a tokenizer.json (the course's own if not given)")
+    add("--end", metavar="TOKEN", help="the token that closes a document (the tokenizer's usual one)")
+    add("--languages", metavar="de,fr", help="keep documents in these languages only")
+    add(
+        "--similar",
+        type=float,
+        default=0.8,
+        help="remove what is so similar to an earlier text (0.8; 0: none)",
+    )
+    add("--keep-personal-data", action="store_true", help="do not blot out e-mail addresses, phone numbers …")
+    add("--opt-out", metavar="FILE", help="a list of paths, addresses and checksums to leave out")
+    add("--licence", default="unknown", help="the licence of texts that bring none")
+    add("--field", default="text", help="where the text is in a JSON record or Parquet file (text)")
+    add("--validation", type=int, default=100, help="hold out one document in so many (100; 0: none)")
+    add("--largest", type=float, default=4, metavar="MIB", help="refuse larger documents (4)")
+    add("--partition", type=float, default=32, metavar="MIB", help="work for one task (32)")
+    add("--skip-unreadable", action="store_true", help="leave damaged files out instead of ending")
+    add("--workers", type=int, help="processes (one for each core)")
 
 
 def plan_arguments(command: argparse.ArgumentParser) -> None:
@@ -96,6 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
             from .computer import doctor
 
             return doctor.main(as_json=arguments.json)
+        case "prepare" if arguments.folder or arguments.out:
+            from .text import prepare_shell
+
+            prepare_shell.main(arguments)
         case "prepare":
             from .text import corpus
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import torch
-from tools import bench, bench_page, contenders
+from tokenizers import Tokenizer
+from tools import bench, bench_data, bench_page, contenders
 from torch import nn
 
 from scaleup import measure
@@ -15,6 +16,7 @@ from scaleup.computer.resources import usable_cores
 from scaleup.errors import CourseError
 from scaleup.model import GPT, GPTConfig
 from scaleup.paths import root
+from scaleup.text import corpus, filters
 
 SHAPE = GPTConfig(vocab_size=97, layers=2, heads=2, dim=16, hidden=40, context=24)
 HOME = root() / "book" / "reference"
@@ -105,6 +107,12 @@ def test_a_quick_run_measures_everything(quick):
     assert entry["loss"][contenders.COURSE] == pytest.approx(entry["loss"][contenders.LLAMA], abs=1e-4)
     assert all(rate["tokens_per_second"] > 0 for step in result["steps"] for rate in step["found"].values())
     assert len(result["ranks"]) == 1 and len(result["ranks"][0]["found"]) == 3
+    kinds = {(one["work"], one["start"]) for one in result["data"]["speed"]}
+    assert kinds == {(work, start) for work in bench_data.WORK for start in ("cold", "warm")}
+    for one in result["data"]["speed"]:
+        assert set(one["megabytes_per_second"]) == {bench_data.OURS, bench_data.THEIRS}
+        assert all(rate > 0 for rate in one["megabytes_per_second"].values())
+    assert all(one["peak_megabytes"] > 1 for one in result["data"]["memory"])
     assert page.count(bench_page.BEGIN) == page.count(bench_page.END) == 1
     assert page == bench_page.filled((HOME / "benchmark.md").read_text("utf-8"), result)
     assert figure.startswith(b"\x89PNG")
@@ -129,6 +137,23 @@ def test_the_page_in_the_book_says_what_its_numbers_say(quick):
     assert page == bench_page.filled(page, result), "run: make bench"
     assert structure(result) == structure(quick[0]), "benchmark.json is of another version: run make bench"
     assert (HOME / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("work", bench_data.WORK)
+def test_both_make_the_same_tokens_of_the_same_texts(work, tmp_path):
+    """Where nothing is a duplicate, the tokens of both are the same ones."""
+    size = bench_data.write_texts(tmp_path / "texts", 0.03)
+    lines = [line for file in (tmp_path / "texts").iterdir() for line in file.read_text().splitlines()]
+    read = [json.loads(line)["text"] for line in lines]
+    assert size == sum(len(text.encode()) for text in read) > 30_000
+    tokenizer = corpus.prepare(quiet=True).folder / "tokenizer.json"
+    found = bench_data.cleaned_tokens(read, Tokenizer.from_file(str(tokenizer)), work)
+    recipe = bench_data.recipe(work, tokenizer)
+    texts = [filters.tidy(text) for text in read]
+    if recipe.scrub:
+        texts = [filters.scrub(text)[0] for text in texts]
+    stay = [text for text in texts if not filters.first_reason(text, recipe.rules)]
+    assert found == [Tokenizer.from_file(str(tokenizer)).encode(text).ids for text in stay]
 
 
 def test_quick_numbers_never_reach_the_book(capsys):

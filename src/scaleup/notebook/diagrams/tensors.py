@@ -39,13 +39,15 @@ def on_ranks(
     width: float = 440,
     groups: Sequence[str] = (),
     exchange: bool = False,
+    legend: Mapping[str, str] | None = None,
 ) -> Drawing:
     """A column per rank, a row per tensor; a slice has the rest of its tensor as an outline.
 
     `rows` are {name of the tensor: a Piece, or None for nothing, per rank}. With `nodes` above 1 the ranks
     stand in as many frames, or in those of `groups`, the frames' names, where they are not nodes. `after` has
     the same form: what they hold after `step`, below an arrow, or with `exchange` below one arrow per rank
-    and a line that joins them.
+    and a line that joins them. `legend` is {kind: words} where the names of the kinds do not say what the
+    pieces are.
     """
     nodes = len(groups) or nodes
     frames = groups or [f"node {node}" for node in range(nodes)]
@@ -101,8 +103,8 @@ def on_ranks(
         block(after)
         picture.says.append(f"After {step}: {_sentence(after, names)}")
     kinds = {p.kind for row in [*rows.values(), *(after or {}).values()] for p in row if p}
-    if len(kinds) > 1:
-        picture.legend(sorted(kinds))
+    if legend or len(kinds) > 1:
+        picture.legend(legend or sorted(kinds))
     return picture
 
 

@@ -321,6 +321,9 @@ def test_a_legend_can_say_what_the_kinds_are_here():
     held = {"x": [Piece("plain", "1"), Piece("gradients", "2")]}
     picture = diagrams.on_ranks("Who", held, legend={"plain": "its own", "gradients": "summed"})
     assert ">summed<" in picture.svg() and ">gradients<" not in picture.svg()
+    assert not any(
+        word in diagrams.on_ranks("Who", held, legend={}).svg() for word in (">plain<", ">gradients<")
+    )
 
 
 def test_a_ring_shows_what_is_finished_while_the_rest_is_still_sent():

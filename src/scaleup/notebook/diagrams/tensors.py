@@ -47,7 +47,7 @@ def on_ranks(
     stand in as many frames, or in those of `groups`, the frames' names, where they are not nodes. `after` has
     the same form: what they hold after `step`, below an arrow, or with `exchange` below one arrow per rank
     and a line that joins them. `legend` is {kind: words} where the names of the kinds do not say what the
-    pieces are.
+    pieces are; an empty one draws no legend, for a caller who adds to the picture first.
     """
     nodes = len(groups) or nodes
     frames = groups or [f"node {node}" for node in range(nodes)]
@@ -103,8 +103,10 @@ def on_ranks(
         block(after)
         picture.says.append(f"After {step}: {_sentence(after, names)}")
     kinds = {p.kind for row in [*rows.values(), *(after or {}).values()] for p in row if p}
-    if legend or len(kinds) > 1:
-        picture.legend(legend or sorted(kinds))
+    if legend is None and len(kinds) > 1:
+        picture.legend(sorted(kinds))
+    elif legend:
+        picture.legend(legend)
     return picture
 
 

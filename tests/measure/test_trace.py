@@ -28,7 +28,6 @@ BY_HAND = [
     chrome("aten::mm", 1020, 40, **{"Input Dims": [[2, 3], [3, 5]], "Input type": ["float", "float"]}),
     chrome("aten::mul", 1080, 10),
     chrome("wait", 1000, 150, thread=2, kind="user_annotation"),
-    chrome("gemm", 1030, 40, thread=7, kind="kernel"),
     {"ph": "i", "name": "moment", "ts": 1000, "tid": 1},
 ]
 
@@ -49,17 +48,38 @@ def test_a_trace_by_hand(tmp_path):
     assert [event.name for event in found.inside(step)] == [
         "aten::linear", "aten::t", "aten::mm", "aten::mul"
     ]  # fmt: skip
-    assert [event.name for event in found.events if event.kernel] == ["aten::mm", "gemm", "aten::mul"]
+    assert [event.name for event in found.events if event.kernel] == ["aten::mm", "aten::mul"]
 
 
 def test_operators_are_summed_and_ordered(tmp_path):
-    mm, gemm, mul = trace.operators(trace.read(written(tmp_path, BY_HAND)).events)
-    assert (mm.name, gemm.name, mul.name) == ("aten::mm", "gemm", "aten::mul")
+    mm, mul = trace.operators(trace.read(written(tmp_path, BY_HAND)).events)
+    assert (mm.name, mul.name) == ("aten::mm", "aten::mul")
     assert (mm.count, mm.own, mm.flops, mm.bytes) == pytest.approx((1, 0.04, 60, 4 * 31))
     assert mm.intensity == pytest.approx(60 / 124)
     assert mm.rate == pytest.approx(60 / 40e-6)
     assert math.isnan(mul.intensity)  # no shapes were recorded
     assert math.isnan(mul.rate)
+
+
+ON_A_GPU = [
+    *BY_HAND,
+    chrome("cudaLaunchKernel", 1025, 5, kind="cuda_runtime", correlation=9),
+    chrome("step", 1030, 60, thread=7, kind="gpu_user_annotation"),
+    chrome("gemm", 1030, 40, thread=7, kind="kernel", correlation=9),
+    chrome("Memcpy DtoH", 1080, 10, thread=7, kind="gpu_memcpy"),
+]
+
+
+def test_where_a_gpu_computed_only_its_work_is_a_kernel(tmp_path):
+    found = trace.read(written(tmp_path, ON_A_GPU))
+    assert [event.name for event in found.events if event.kernel] == ["gemm", "Memcpy DtoH"]
+    assert [event.kind for event in found.named("step")] == ["user_annotation", "gpu_user_annotation"]
+    host, device = found.named("step")
+    assert not any(event.kernel for event in found.inside(host))
+    assert [event.name for event in found.inside(device)] == ["gemm", "Memcpy DtoH"]
+    gemm, copy = trace.operators(found.events)
+    assert (gemm.name, gemm.own, gemm.flops) == ("gemm", pytest.approx(0.04), 0)
+    assert (copy.name, copy.counted) == ("Memcpy DtoH", 0)
 
 
 def test_a_name_that_is_not_there_is_told_with_those_that_are(tmp_path):

@@ -165,13 +165,17 @@ def values(
 
     `slips` are {wrong value: sentence}, each an example of itself; where none is met and the answer is not
     `right` up to the share `within`, `otherwise` is told, and its test is not looked at. `ask` answers what
-    has another form.
+    has another form. Tensors and arrays of numbers are taken as numbers.
     """
     count = len(right) if isinstance(right, tuple) else 1
     shapeless = [says("a word", ask), says([1.0] * (count + 1), ask)]
 
+    def plain(value: Any) -> Any:
+        return value.tolist() if hasattr(value, "tolist") else value
+
     def see(answer: Any) -> Any:
-        given = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+        answer = plain(answer)
+        given = tuple(map(plain, answer)) if isinstance(answer, tuple | list) else (answer,)
         if len(given) != count or not all(map(is_number, given)):
             raise NotYet(ask)
         return given if count > 1 else given[0]

@@ -2,6 +2,9 @@
 
 `torch.profiler` writes traces in Chrome's format, one event per operator, annotation or GPU kernel, its times
 in microseconds. Here they are milliseconds from the first event on.
+
+On a GPU, a trace holds the operators on the host's lane and the device's kernels on another. Then only those
+are kernels here. They have times and no shapes, so the work behind them has to be read from the operators.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ NO_KERNEL = {
     "resolve_conj", "resolve_neg", "result_type", "select", "slice", "split", "squeeze", "t", "to",
     "transpose", "unsqueeze", "view", "zeros", "zeros_like",
 }  # fmt: skip
+GPU_WORK = {"kernel", "gpu_memcpy", "gpu_memset"}  # Chrome's categories of what a GPU does
 HELPERS = {"fill_", "zero_", "copy_"}  # what a kernel may call and still be one
 
 
@@ -47,7 +51,8 @@ class Event:
 
     `kind` is Chrome's category, such as "cpu_op" or "kernel". `dims` and `types` are the shapes and data
     types of its inputs, where they were recorded; what is no tensor has an empty shape. `kernel`: numbers
-    are computed or moved here, by a GPU's kernel or by a CPU's operator that calls no other one for it.
+    are computed or moved here, by a GPU's kernel or copy; in a trace that has none of these, by a CPU's
+    operator that calls no other one for it.
     """
 
     name: str
@@ -103,7 +108,7 @@ class Trace:
         )
 
     def inside(self, outer: Event) -> list[Event]:
-        """What ran on the same thread while `outer` did, without `outer`."""
+        """What ran on the same thread while `outer` did, without `outer`; a GPU is a thread of its own."""
         return [
             event
             for event in self.events
@@ -166,7 +171,11 @@ def nested(timed: Sequence[dict[str, Any]]) -> list[Event]:
 
 
 def _kernels(ordered: Sequence[dict[str, Any]], callers: Sequence[int | None]) -> list[bool]:
-    """Which events are kernels: callees come after their caller, so we go from the last to the first."""
+    """Which events are kernels: callees come after their caller, so we go from the last to the first.
+
+    Where a GPU computed, the operators on the host's lane only start its kernels.
+    """
+    on_gpu = any(event["cat"] in GPU_WORK for event in ordered)
     found, calls_one = [False] * len(ordered), [False] * len(ordered)
     for place in reversed(range(len(ordered))):
         event, caller = ordered[place], callers[place]
@@ -174,7 +183,7 @@ def _kernels(ordered: Sequence[dict[str, Any]], callers: Sequence[int | None]) -
         dims = event.get("args", {}).get("Input Dims")
         scalar = name in HELPERS and dims and not dims[0]
         works = name != event["name"] and name not in NO_KERNEL and not scalar and not calls_one[place]
-        found[place] = kind in ("kernel", "gpu_memcpy", "gpu_memset") or (kind == "cpu_op" and works)
+        found[place] = kind in GPU_WORK if on_gpu else kind == "cpu_op" and works
         if caller is not None and (calls_one[place] or (found[place] and name not in HELPERS)):
             calls_one[caller] = True
     return found

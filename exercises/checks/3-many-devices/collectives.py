@@ -1,6 +1,7 @@
 """Checks of the exercises on collectives. Two run on real ranks, with a group that does not wait long."""
 
 import math
+import re
 from types import SimpleNamespace
 
 from scaleup import ranks
@@ -9,6 +10,7 @@ from scaleup.exercises import NotYet, code, formula, rules, says, slip
 KNOWN = ("broadcast", "scatter", "gather", "reduce")
 KNOWN += ("all-reduce", "reduce-scatter", "all-gather", "all-to-all")
 RIGHT = ("reduce-scatter", "all-to-all", "reduce", "scatter")
+SPELT = {name.replace("-", ""): name for name in KNOWN}  # "allreduce" and "AllReduce" are all-reduce
 
 
 def named(answer):
@@ -17,6 +19,7 @@ def named(answer):
     if len(given) != 4 or not all(isinstance(name, str) for name in given):
         raise NotYet("give four names in quotes: (first, second, third, fourth)")
     names = tuple(name.strip().lower().replace("_", "-").replace(" ", "-") for name in answer)
+    names = tuple(SPELT.get(name.replace("-", ""), name) for name in names)
     if "..." in names:
         raise NotYet("write your answer where the … stands")
     for name in names:
@@ -59,6 +62,10 @@ rules(
     done="sums, a transposed table, sums on one rank, a root that deals",
     also=[says("reduce", "give four names in quotes: (first, second, third, fourth)"),
           says(("...",) * 4, "write your answer where the … stands"),
+          says(but(n0="allreduce"),
+               "first: after an all-reduce each rank has all three sums. Here it has one"),
+          says(but(n0="ReduceScatter", n1="alltoall", n2="gather"),
+               "third: a gather collects numbers as they are. These were added up"),
           says(but(n1="alltoallv"), "'alltoallv' is none of the eight names of the exercise")])  # fmt: skip
 
 formula(
@@ -87,8 +94,8 @@ def on_ranks_ring(answer):
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", timeout=timedelta(seconds=4))
-    seen = {"sent": 0, "to": [], "collective": "", "error": "", "hangs": False}
-    real = {name: getattr(dist, name) for name in ("send", "isend", "irecv", "P2POp")}
+    seen = {"sent": 0, "to": [], "collective": "", "error": "", "hangs": False, "inside": ""}
+    real = {name: getattr(dist, name) for name in ("send", "recv", "isend", "irecv", "P2POp")}
     works = []
 
     class Work:
@@ -107,13 +114,21 @@ def on_ranks_ring(answer):
         def function(tensor, dst=None, *args, **options):
             seen["sent"] += tensor.nbytes
             seen["to"].append(options.get("group_dst", dst))
+            seen["inside"] = name  # stays if the call fails
             work = real[name](tensor, dst, *args, **options)
+            seen["inside"] = ""
             return work if work is None else Work(work)
 
         return function
 
     def receive(*args, **options):
         return Work(real["irecv"](*args, **options))
+
+    def wait_for(*args, **options):
+        seen["inside"] = "recv"
+        source = real["recv"](*args, **options)
+        seen["inside"] = ""
+        return source
 
     def operation(op, tensor, peer=None, *args, **options):
         if op is dist.isend:
@@ -135,7 +150,7 @@ def on_ranks_ring(answer):
     wanted = sum(torch.arange(length, dtype=torch.float64) + 100 * r for r in range(size))
     dist.barrier()
     changed = {name: counted(name) for name in ("send", "isend")}
-    changed |= {"irecv": receive, "P2POp": operation}
+    changed |= {"recv": wait_for, "irecv": receive, "P2POp": operation}
     names = ("all_reduce", "all_gather", "reduce_scatter", "reduce", "broadcast", "gather", "scatter")
     names += ("all_gather_single", "reduce_scatter_single", "all_to_all", "all_to_all_single")
     changed |= {name: refused(name) for name in names}
@@ -153,12 +168,14 @@ def on_ranks_ring(answer):
     seen["unwaited"] = 0 if seen["error"] else sum(not work.waited for work in works)
     seen |= {"right": torch.equal(tensor, wanted), "untouched": torch.equal(tensor, before)}
     seen["ready"] = sum(torch.equal(a, b) for a, b in zip(chunks, right, strict=True))
+    begun = [(before + 100 * (r - rank)).tensor_split(size) for r in range(size)]
+    seen["copied"] = all(any(torch.equal(chunk, of[n]) for of in begun) for n, chunk in enumerate(chunks))
     return seen | {"bytes": tensor.nbytes, "left": (rank - 1) % size}
 
 
 UNEQUAL = (
-    "a chunk arrived that is longer than the place for it: what a rank takes in a step is what its right "
-    "neighbour gives in it"
+    "a chunk arrived that is longer than the place for it: chunks and neighbours do not turn the same way. "
+    "What a rank takes in a step is what its right neighbour gives in it"
 )
 
 
@@ -174,10 +191,13 @@ def two_three_four(answer):
         seen = SimpleNamespace(size=size, most=2 * (size - 1) * math.ceil(10 / size) * 8)
         seen.collective = next((s.collective for s in all_seen if s.collective), "")
         seen.hangs = any(s.hangs for s in all_seen)
+        seen.order = seen.hangs and all(s.inside == all_seen[0].inside for s in all_seen)
+        seen.inside = all_seen[0].inside
         seen.unwaited = max(s.unwaited for s in all_seen)
         seen.error = next((s.error for s in all_seen if s.error and not s.hangs), "")
         seen.right = all(s.right for s in all_seen)
         seen.untouched = all(s.untouched for s in all_seen)
+        seen.copied = all(s.copied for s in all_seen)
         seen.sent, seen.whole = max(s.sent for s in all_seen), all_seen[0].bytes
         seen.half = all(s.ready == 1 for s in all_seen) and seen.sent <= seen.most / 2
         seen.astray = any(to != s.left for s in all_seen for to in s.to)
@@ -232,16 +252,27 @@ rules(
                          "dist.isend(give, dst=(rank - 1) % size).wait()"), size=3, unwaited=4),
           says(ring(move="sending = dist.isend(give, dst=(rank - 1) % size); "
                          "dist.recv(arrived, src=(rank + 1) % size)"), size=3, unwaited=4)),
+     slip(lambda seen: seen.order and seen.inside in ("send", "recv"),
+          "the order is wrong: on {size} ranks each one waits in {inside} for a neighbour that does the "
+          "same. Use isend and irecv, or let the even ranks send first and the odd ones receive first",
+          says(ring(move="dist.send(give, dst=(rank - 1) % size); dist.recv(arrived, src=(rank + 1) % size)"),
+               size=3, inside="send"),
+          says(ring(move="dist.recv(arrived, src=(rank + 1) % size); dist.send(give, dst=(rank - 1) % size)"),
+               size=3, inside="recv")),
      slip(lambda seen: seen.hangs,
           "on {size} ranks somebody waits for a message that is never sent. Does every rank send to the left "
           "and receive from the right, in every step?",
-          says(ring(come="rank - 1"), size=3),
-          says(ring(move="dist.recv(arrived, src=(rank + 1) % size); dist.send(give, dst=(rank - 1) % size)"),
-               size=3)),
+          says(ring(come="rank - 1"), size=3)),
      slip(lambda seen: seen.astray, "a message went to the right. This ring turns to the left: rank - 1",
           ring("(rank - step) % size", "(rank - step - 1) % size", "rank + 1", "rank - 1")),
      slip(lambda seen: seen.untouched, "the tensor is what it was before: write into it, in place",
           ring(put="take = take + arrived")),
+     slip(lambda seen: not seen.right and seen.copied,
+          "nothing was added up in the tensor: each chunk is still what some rank began with. take += "
+          "arrived adds in place, and take = take + arrived makes a new tensor",
+          ring(put="if step < size - 1:\n            take = take + arrived\n        else:\n            "
+                   "take.copy_(arrived)"),
+          ring(put="take.copy_(arrived)")),
      slip(lambda seen: not seen.right and seen.half,
           "each rank has one finished chunk: the sums still have to be handed round, for another n - 1 steps",
           ring(steps="size - 1")),
@@ -255,14 +286,15 @@ rules(
      slip(lambda seen: not seen.right and seen.size == 3,
           "on {size} ranks the sums are wrong. Which chunk does a rank give in a step, and does it add or "
           "copy what arrives?",
-          says(ring(put="take += arrived"), size=3), says(ring(put="take.copy_(arrived)"), size=3)),
+          says(ring(put="take += arrived"), size=3)),
      slip(lambda seen: not seen.right, "right on three ranks, wrong on {size}: use the number of ranks",
           says(ring(steps="4", put="if step < 2:\n            take += arrived\n        else:\n            "
                                    "take.copy_(arrived)"), size=2))],
     needs="ring_to_the_left", example=code, limit=240,
     hint="Give chunk rank + step, take chunk rank + step + 1; add first, copy later.",
     done="two, three and four ranks hold all sums, with 2(n - 1)/n of the bytes",
-    also=[says(ring("(rank - step) % size", "(rank - step - 1) % size"), UNEQUAL)])  # fmt: skip
+    also=[says(ring("(rank - step) % size", "(rank - step - 1) % size"), UNEQUAL),
+          says(ring(to="rank + 1", come="rank - 1"), UNEQUAL)])  # fmt: skip
 
 
 def table(alpha, beta):
@@ -282,11 +314,19 @@ QUESTIONS = [(20e-6, 1e-10, 64, 1_000), (20e-6, 1e-10, 8, 500_000_000), (5e-6, 4
 QUESTIONS += [(20e-6, 1e-10, 2, 3_000_000), (3e-6, 1e-11, 1000, 5_000_000)]
 
 
+UNWRAPPED = "alpha_beta.fit wants a list of seconds for each size, also for one time: {size: [seconds]}"
+
+
 def answers(answer):
     """For each question what the answer said, and what is right."""
     seen = SimpleNamespace(rows=[])
     for alpha, beta, n, size in QUESTIONS:
-        said = answer(table(alpha, beta), n, size)
+        try:
+            said = answer(table(alpha, beta), n, size)
+        except TypeError as error:
+            if "not iterable" not in str(error):
+                raise
+            raise NotYet(UNWRAPPED) from None
         if not isinstance(said, tuple | list) or len(said) != 2 or said[0] not in ("ring", "tree"):
             raise NotYet('return a name and seconds, such as ("ring", 0.012)')
         ring, tree = ring_time(alpha, beta, n, size), tree_time(alpha, beta, n, size)
@@ -339,6 +379,10 @@ rules(
      slip(made(lambda way, a, b, n, s: of(way)(a, b / 2, n, s)),
           "beta is not halved: two messages of half the size are as many bytes as one of the whole",
           solution(beta="line.beta / 2")),
+     slip(made(lambda way, a, b, n, s: of(way)(2 * a, b / 2, n, s)),
+          "you halved beta, and it is alpha that has to be halved: two messages are two latencies, and as "
+          "many bytes as one of the whole",
+          solution(alpha="line.alpha", beta="line.beta / 2")),
      slip(made(lambda way, a, b, n, s: of(way)(0, b, n, s)), "the latency is missing: every step costs alpha",
           solution(alpha="0")),
      slip(made(lambda way, a, b, n, s: of(way)(a, b, n, s) / 2),
@@ -350,9 +394,12 @@ rules(
      slip(made(lambda way, a, b, n, s: 2 * (n - 1) * (a + b * s) if way == "ring" else tree_time(a, b, n, s)),
           "a step of the ring carries one chunk, an nth of the tensor",
           solution(ring="2 * (n - 1) * (alpha + beta * size)")),
-     slip(made(lambda way, a, b, n, s: 2 * math.log2(n) * (a + b * s) if way == "tree" else math.nan),
+     slip(lambda seen: any(made(lambda way, a, b, n, s, steps=steps: 2 * steps(n) * (a + b * s)
+                                if way == "tree" else math.nan)(seen)
+                           for steps in (math.log2, lambda n: math.floor(math.log2(n)))),
           "a tree of 6 ranks takes as many steps as one of 8: round log2(n) up",
-          solution(tree="2 * math.log2(n) * (alpha + beta * size)")),
+          solution(tree="2 * math.log2(n) * (alpha + beta * size)"),
+          solution(tree="2 * math.floor(math.log2(n)) * (alpha + beta * size)")),
      slip(made(lambda way, a, b, n, s: 2 * math.ceil(math.log2(n)) * (a + b * s / n)
                if way == "tree" else math.nan),
           "the simple tree carries the whole tensor in every step",
@@ -373,7 +420,8 @@ rules(
     needs="faster", example=code,
     hint="Fit, halve alpha, write down both formulas, compare.",
     done="five questions, from 2 to 1,000 ranks, for sizes that were not measured",
-    also=[says("def faster(times, n, size):\n    return 0.1",
+    also=[says(solution().replace("[t]", "t"), UNWRAPPED),
+          says("def faster(times, n, size):\n    return 0.1",
                'return a name and seconds, such as ("ring", 0.012)')])  # fmt: skip
 
 LISTS = [[[1.0, 2.0, 6.0], [4.0], [8.0, 3.0]], [[1.0, 2.0], [], [9.0]]]
@@ -386,18 +434,43 @@ def on_ranks_mean(answer):
 
     import torch.distributed as dist
 
-    rank, found = int(os.environ["RANK"]), []
+    rank, found, works = int(os.environ["RANK"]), [], []
+    dist.set_debug_level(dist.DebugLevel.DETAIL)  # compares type and shape, else gloo ends the process
     dist.init_process_group("gloo", timeout=timedelta(seconds=4))
     dist.barrier()
+
+    class Work:
+        def __init__(self, work):
+            self.work, self.waited = work, False
+            works.append(self)
+
+        def wait(self, *args):
+            self.waited = True
+            return self.work.wait(*args)
+
+        def __getattr__(self, name):
+            return getattr(self.work, name)
+
+    def watched(real):
+        def function(*args, **options):
+            work = real(*args, **options)
+            return work if work is None else Work(work)
+
+        return function
+
+    for name in ("all_reduce", "all_gather", "reduce", "broadcast", "gather", "all_gather_single"):
+        setattr(dist, name, watched(getattr(dist, name)))
     for epoch in [[[5.0, 7.0]] * 3, *LISTS]:
         try:
             value = answer(list(epoch[rank]))
             found.append(float(value) if value is not None else None)
         except RuntimeError as error:
-            return {"hangs": True, "error": str(error).splitlines()[0], "found": found}
+            return {"hangs": True, "error": str(error).splitlines()[0], "found": found, "unwaited": 0}
         except Exception as error:
-            return {"hangs": False, "error": f"{type(error).__name__}: {error}", "found": found}
-    return {"hangs": False, "error": "", "found": found}
+            error = f"{type(error).__name__}: {error}"
+            return {"hangs": False, "error": error, "found": found, "unwaited": 0}
+    unwaited = sum(not work.waited for work in works)
+    return {"hangs": False, "error": "", "found": found, "unwaited": unwaited}
 
 
 def three_means(answer):
@@ -405,6 +478,12 @@ def three_means(answer):
     seen = SimpleNamespace(hangs=any(s["hangs"] for s in every))
     seen.error = next((s["error"] for s in every if s["error"] and not s["hangs"]), "")
     seen.found = [s["found"] for s in every]
+    seen.unwaited = max(s["unwaited"] for s in every)
+    unlike = [s["error"] for s in every if s["hangs"] and "mismatch" in s["error"]]
+    for part in ("OpType", "TensorDtypes", "TensorShape"):
+        kinds = {kind for words in unlike for kind in re.findall(rf"{part}=(\[[^]]*\]|\w+)", words)}
+        setattr(seen, part.lower(), len(kinds) > 1)
+    seen.alike = bool(unlike) and not seen.optype  # one collective, with tensors that differ
     seen.whole = len({len(found) for found in seen.found}) == 1 and len(seen.found[0]) == 3
     return seen
 
@@ -434,9 +513,41 @@ HURRY = (
     "    dist.all_reduce(value)\n    total += value\n"
 )
 BOTH = "total = torch.tensor([sum(losses), len(losses)], dtype=torch.float64)\n"
+
+
+def shortest(seen):
+    """Whether all ranks stopped at the shortest list of the second epoch."""
+    return all(len(f) > 1 and f[1] and math.isclose(f[1], 13 / 3, rel_tol=1e-3) for f in seen.found)
+
+
+LONGEST = (
+    "longest = torch.tensor(len(losses))\ndist.all_reduce(longest, op=dist.ReduceOp.MAX)\n"
+    "padded, total = list(losses) + [0.0] * (longest.item() - len(losses)), 0.0\n"
+    "for loss in padded:\n    value = torch.tensor(float(loss), dtype=torch.float64)\n"
+    "    dist.all_reduce(value)\n    total += value.item()\n"
+)
 rules(
     "deadlock", three_means,
-    [slip(lambda seen: seen.error.startswith("ZeroDivisionError"),
+    [slip(shortest,
+          "what is longer than the shortest list is left out: every batch counts, also where another rank "
+          "has none",
+          mean("least = torch.tensor(len(losses))\ndist.all_reduce(least, op=dist.ReduceOp.MIN)\n"
+               "total = torch.tensor(sum(losses[:least], 0.0))\ndist.all_reduce(total)\n"
+               "return total.item() / least.item() / dist.get_world_size()")),
+     slip(lambda seen: seen.alike and seen.tensordtypes,
+          "a rank without a batch makes a tensor of whole numbers, and the others one of fractions: give "
+          "dtype=torch.float64",
+          mean("total = torch.tensor([sum(losses), len(losses)])\ndist.all_reduce(total)\n"
+               "return (total[0] / total[1]).item()")),
+     slip(lambda seen: seen.alike and seen.tensorshape,
+          "the ranks call the same collective with tensors of unequal length: send a sum and a count, or "
+          "agree on a length and pad",
+          mean("mine = torch.tensor(losses, dtype=torch.float64)\n"
+               "every = [torch.empty_like(mine) for _ in range(dist.get_world_size())]\n"
+               "dist.all_gather(every, mine)\nreturn torch.cat(every).mean().item()")),
+     slip(lambda seen: seen.unwaited, "wait() is missing: what async_op=True returns has to be waited for",
+          mean(f"{BOTH}dist.all_reduce(total, async_op=True)\nreturn (total[0] / total[1]).item()")),
+     slip(lambda seen: seen.error.startswith("ZeroDivisionError"),
           "a rank without any batch divides by zero. Divide only after the sums are there",
           mean("value = torch.tensor(sum(losses) / len(losses))\ndist.all_reduce(value)\n"
                "return value.item() / 3")),
@@ -459,6 +570,10 @@ rules(
                "return value.item() / dist.get_world_size()")),
      slip(held(24.0), "this is the sum of all losses: divide it by the number of all batches",
           mean(f"{BOTH}dist.all_reduce(total)\nreturn total[0].item()")),
+     slip(lambda seen: held((24 / 9, 8.0, 4.0))(seen) or held(24 / 9, 2.0)(seen),
+          "the zeros that fill up a list are no batches: divide by the number of all batches that there were",
+          mean(f"{LONGEST}return total / max(1, len(losses)) / dist.get_world_size()"),
+          mean(f"{LONGEST}return total / longest.item() / dist.get_world_size()")),
      slip(held((8.0, 24.0, 12.0)), "the sum is of all ranks, the count is the rank's own: add that up, too",
           mean("total = torch.tensor(float(sum(losses)))\ndist.all_reduce(total)\n"
                "return total.item() / max(1, len(losses))")),

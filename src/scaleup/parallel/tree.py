@@ -9,8 +9,9 @@ import torch.distributed as dist
 def all_reduce(tensor: torch.Tensor, group: dist.ProcessGroup | None = None) -> int:
     """Add up a contiguous `tensor`, of any shape, over the N ranks of `group`, in place.
 
-    Takes 2 log2(N) steps, rounded up, and passes the whole tensor in each; returns how many bytes this rank
-    sent. Raises ValueError for a tensor that is not contiguous.
+    Takes 2 ceil(log2 N) steps, and passes the whole tensor in each; returns how many bytes this rank sent.
+    That differs from rank to rank; all ranks together send 2(N - 1) tensors. Raises ValueError for a tensor
+    that is not contiguous.
     Source: the binomial tree of Thakur, Rabenseifner and Gropp, Optimization of collective communication
     operations in MPICH, 2005.
     """

@@ -427,6 +427,23 @@ def test_one_bad_file_is_named_and_can_be_skipped(raw, recipe, client, done, tmp
     assert manifest["documents"]["kept"] == shards.read_manifest(done)["documents"]["kept"]
 
 
+def test_of_a_file_with_a_bad_line_it_is_said_what_stays(raw, recipe, client, done, tmp_path):
+    """One block of it is damaged: what is read before the place is kept, and so are the other blocks."""
+    folder = shutil.copytree(raw, tmp_path / "raw")
+    lines = [json.dumps({"text": text_of(60, 700 + i)}) + "\n" for i in range(40)]
+    lines[1] = "{\n"
+    (folder / "z.jsonl").write_text("".join(lines))
+    out = tmp_path / "out"
+    manifest = prepare(folder, out, replace(recipe, skip_unreadable=True), client, quiet=True)
+    before = shards.read_manifest(done)["documents"]["kept"]
+    said = manifest["unreadable"]["z.jsonl"]
+    assert f"line at byte {len(lines[0])} cannot be read. What follows up to byte 6,000 is left out" in said
+    assert said.endswith("and 1 document before it is read.")
+    kept = [line for line in kept_lines(out) if line["source"] == "z.jsonl"]
+    assert 1 < len(kept) == manifest["documents"]["kept"] - before
+    assert kept[0]["position"] == 0 and kept[1]["position"] >= 6000
+
+
 def test_a_mended_file_is_taken_with_another_folder(raw, recipe, client, tmp_path):
     folder = shutil.copytree(raw, tmp_path / "raw")
     (folder / "z.txt").write_bytes(b"\xff")
@@ -572,7 +589,33 @@ def test_the_report_names_what_was_kept_removed_and_never_found(done, raw):
     manifest = shards.read_manifest(done) | {
         "opt_outs": [{"line": "blgo/*", "files": 0, "documents": 0}],
         "unreadable": {"a.txt": "a.txt is empty."},
+        "not_read": ["far/", "picture.png"],
     }
     said = report(manifest)
     assert "241 documents read, 223 kept" in said and "6 too short" in said and "6 email" in said
-    assert "'blgo/*' fits nothing" in said and "left out: a.txt" in said and "such as picture.png" in said
+    assert "'blgo/*' fits nothing" in said and "left out, or a part of it: a.txt" in said
+    assert "far is a link to a folder and is not read: name the folder itself" in said
+    assert "1 files, such as picture.png" in said
+
+
+@pytest.mark.parametrize("name", ["largest", "partition"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_sizes_that_are_no_numbers(raw, tmp_path, capsys, name, value):
+    assert cli.main(["prepare", str(raw), "--out", str(tmp_path / "out"), f"--{name}", value]) == 2
+    assert f"--{name} is a number of MiB" in capsys.readouterr().err
+
+
+def test_languages_may_be_written_with_spaces():
+    from scaleup.text.prepare_shell import recipe
+
+    words = ["prepare", "a", "--out", "b", "--languages", "en, de"]
+    assert recipe(cli.parser().parse_args(words)).languages == ("en", "de")
+
+
+def test_a_preparing_that_keeps_nothing_says_so(monkeypatch, capsys, done):
+    from scaleup.text import prepare_shell
+
+    empty = shards.read_manifest(done) | {"shards": []}
+    monkeypatch.setattr(prepare_shell, "prepare", lambda *_, **__: empty)
+    assert cli.main(["prepare", "a", "--out", "b"]) == 0
+    assert "No text is left, so there are no shards" in capsys.readouterr().out

@@ -325,7 +325,7 @@ def filtered(answer):
     rule, every, removed = answer
     found = {name: rule(text) for name, text in CASES.items()}
     if set(found.values()) == {None}:
-        raise NotYet("mostly_code returns nothing yet: write the rule, which returns True for what goes")
+        raise NotYet("mostly_code returns nothing yet: return True for a text that goes")
     seen = SimpleNamespace(**{name: bool(value) for name, value in found.items()})
     if is_number(removed):
         raise NotYet("removed is a number: give the list of the texts themselves, so that one can read them")
@@ -394,4 +394,4 @@ rules(
                "removed is a number: give the list of the texts themselves, so that one can read them"),
           says((is_code, TEXTS, [1]), "removed has to be a list of texts"),
           says(rule("..."),
-               "mostly_code returns nothing yet: write the rule, which returns True for what goes")])  # fmt: skip
+               "mostly_code returns nothing yet: return True for a text that goes")])  # fmt: skip

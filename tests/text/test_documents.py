@@ -3,6 +3,7 @@
 import builtins
 import gzip
 import json
+import os
 import subprocess
 import sys
 
@@ -55,6 +56,37 @@ def test_files_are_found_in_order_and_others_are_named(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert find(tmp_path) == (["a.md", "b.txt", "z/a.jsonl"], ["c.pdf"])
+
+
+def test_the_case_of_an_ending_does_not_matter(tmp_path):
+    (tmp_path / "A.TXT").write_text("capitals")
+    write_lines(tmp_path / "B.JsonL", [{"text": "one"}, {"text": "two"}])
+    (tmp_path / "C.JSONL.GZ").write_bytes(gzip.compress(b'{"text": "packed"}\n'))
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["row"]}), tmp_path / "D.PARQUET")
+    assert texts(tmp_path) == ["capitals", "one", "two", "packed", "row"]
+
+
+def test_a_link_to_a_folder_is_named_and_not_followed(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.txt").write_text("x")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "link").symlink_to(tmp_path / "far")
+    with pytest.raises(
+        CourseError, match="'link/' is a link to a folder, which is not followed: name it itself"
+    ):
+        find(tmp_path / "raw")
+    (tmp_path / "raw" / "b.txt").symlink_to(tmp_path / "far" / "a.txt")
+    assert find(tmp_path / "raw") == (["b.txt"], ["link/"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_a_name_that_is_not_utf_8_is_one_sentence(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / os.fsdecode(b"\xff.pdf")).write_text("x")
+    assert find(tmp_path) == (["a.txt"], ["\\udcff.pdf"])
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("x")
+    with pytest.raises(CourseError, match="is not UTF-8. Rename it"):
+        find(tmp_path)
 
 
 @settings(deadline=None, max_examples=60)
@@ -116,8 +148,15 @@ def test_blank_lines_and_a_mark_of_byte_order_are_no_text(tmp_path):
         ("a.txt", "naïve".encode("latin-1"), "is not UTF-8 at byte 2. Convert it"),
         ("a.jsonl", b'{"text": "x"}\n{"text": "\xe9"}\n', "is not UTF-8 at byte 24"),
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', "not JSON lines: the line at byte 14 "),
-        ("a.jsonl", b'{"txt": "x"}\n', "without the field 'text'. Did you mean 'txt'?"),
-        ("a.jsonl", b'["x"]\n', "without the field 'text'"),
+        (
+            "a.jsonl",
+            b'{"txt": "x"}\n',
+            "without the field 'text', at 0. It has txt. Name another with --field.",
+        ),
+        ("a.jsonl", b'["x"]\n', "without the field 'text', at 0. It has no fields"),
+        ("a.jsonl", b'{"text": "x"}\n{"b": 1}\n', "without the field 'text', at 14. It has b."),
+        ("a.txt", "naïve".encode("utf-16"), "is not UTF-8 at byte 0: it is binary or UTF-16"),
+        ("a.txt", bytes(range(256)), "is not UTF-8 at byte 128: it is binary or UTF-16"),
         ("a.jsonl", b'{"text": 3}\n', "is not text, at 0"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "half a character, at 0"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 1000, mtime=0)[:-20], "is cut off or damaged"),
@@ -144,7 +183,7 @@ def test_a_list_of_licences_that_is_none(tmp_path):
 def test_a_parquet_file_that_is_cut_off_or_lacks_the_column(tmp_path):
     file = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"content": ["x" * 1000] * 50}), file)
-    assert "has no column 'text'" in sentence(tmp_path)
+    assert "has no column 'text'. It has content. Name another with --field." in sentence(tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
     assert "cannot be read as Parquet" in sentence(tmp_path)

@@ -39,6 +39,7 @@ def test_a_rule_of_ones_own_joins_the_others():
         ("müller@straße.example", "<email>"),
         ("Call +49 30 23125 000 or 0044 20 7946 0000!", "Call <phone> or <phone>!"),
         ("(030) 2312500 and 0171/23125000", "<phone> and <phone>"),
+        ("Call 0171 2345678. Or (030) 2312500.", "Call <phone>. Or <phone>."),
         ("To DE89 3704 0044 0532 0130 00 please", "To <iban> please"),
         ("GB82WEST12345698765432", "<iban>"),
         ("ping 192.0.2.17, then 2001:db8::8a2e:370:7334", "ping <ip>, then <ip>"),
@@ -54,6 +55,7 @@ def test_personal_data_is_blotted_out(text, blotted):
         "DE88 3704 0044 0532 0130 00",  # a wrong check digit
         "x[::2] and std::vector and 12:30:59",
         "300.1.2.3 and 1.2.3.4.5",
+        "from 0 12 345 678.9 to more",
         "@decorator and a@b",
         "in 2026, 1,234,567 people; 3.14159; 2026-11-27; pages 100-120",
         "Anna Muster, Musterstraße 1, 10115 Berlin",  # a person all the same: a known limit

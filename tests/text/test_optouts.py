@@ -32,7 +32,7 @@ def test_a_path_an_address_or_a_checksum_leaves_out():
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"sha256:abc\n", "has 64 digits"), (b"\xff", "cannot be read as UTF-8"), (None, "cannot be read")],
+    [(b"sha256:abc\n", "has 64 digits"), (b"\xff", "is not UTF-8 text"), (None, "No such file")],
 )
 def test_a_list_that_cannot_be_meant(tmp_path, content, said):
     if content is not None:

@@ -268,15 +268,50 @@ def test_any_number_of_workers_gives_the_same_bytes(raw, recipe, done, tmp_path,
 
 
 COMMAND = [sys.executable, "-m", "scaleup.cli", "prepare"]
+HELD = """
+import sys, time
+from pathlib import Path
+from scaleup import cli
+from scaleup.text import preparing
+
+class Bar(preparing.tqdm):
+    seen = 0
+    def update(self, n=1):
+        Bar.seen += n
+        if Bar.seen == int(sys.argv[2]):
+            held = Path(sys.argv[1])
+            held.touch()
+            while held.exists():
+                time.sleep(0.01)
+
+if __name__ == "__main__":
+    preparing.tqdm = Bar
+    sys.exit(cli.main(sys.argv[3:]))
+"""
 
 
 @contextmanager
-def begun(raw: Path, out: Path, recipe: Recipe):
+def held_after(finished: int, raw: Path, out: Path, recipe: Recipe):
+    """(the command, a file): it holds after so many tasks until the file is gone, while its workers go on.
+
+    So a signal reaches it in time, however quick or busy the computer is.
+    """
+    program, held = out.parent / "held.py", out.parent / "held"
+    program.write_text(HELD)
+    held.unlink(missing_ok=True)
+    with begun(raw, out, recipe, [sys.executable, program, held, finished, "prepare"]) as command:
+        assert until(lambda: held.exists() or command.poll() is not None)
+        assert command.poll() is None, command.communicate()
+        yield command, held
+
+
+@contextmanager
+def begun(raw: Path, out: Path, recipe: Recipe, start=COMMAND):
     """The command in a process group of its own, as a terminal starts it."""
     words = [raw, "--out", out, "--tokenizer", recipe.tokenizer, "--validation", 10, "--workers", 1]
     words += ["--partition", recipe.partition / 2**20]
     command = subprocess.Popen(
-        [*COMMAND, *map(str, words)],
+        [*map(str, [*start, *words])],
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -303,9 +338,9 @@ def test_killed_at_five_random_moments_and_taken_up_the_bytes_are_the_same(raw, 
     with preparing.alone(raw, tmp_path / "count"):
         made, parts, _ = preparing.plan(raw.resolve(), (tmp_path / "count").resolve(), without_cut(recipe))
         total = len(preparing.tasks(made, parts))
-    for moment in sorted(random.Random(seed).sample(range(total - 5), 5)):
-        with begun(raw, out, recipe) as command:
-            assert until(lambda m=moment: results(out) > m or command.poll() is not None)
+    for moment in sorted(random.Random(seed).sample(range(1, total + 1), 5)):
+        with held_after(moment, raw, out, recipe) as (command, _):
+            assert results(out) >= moment
             workers = psutil.Process(command.pid).children(recursive=True)
             os.kill(command.pid, signal.SIGKILL)
             command.wait()
@@ -329,8 +364,7 @@ def without_cut(recipe: Recipe) -> Recipe:
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_an_interrupt_ends_everything_with_a_sentence(raw, recipe, tmp_path, whole_group):
     out = tmp_path / "out"
-    with begun(raw, out, recipe) as command:
-        assert until(lambda: results(out) >= 2)
+    with held_after(2, raw, out, recipe) as (command, _):
         workers = psutil.Process(command.pid).children(recursive=True)
         (os.killpg if whole_group else os.kill)(command.pid, signal.SIGINT)
         said, errors = command.communicate(timeout=60)
@@ -343,10 +377,10 @@ def test_an_interrupt_ends_everything_with_a_sentence(raw, recipe, tmp_path, who
 @pytest.mark.processes
 def test_a_worker_that_is_killed_is_replaced_and_its_task_done_again(raw, recipe, tmp_path):
     out = tmp_path / "out"
-    with begun(raw, out, recipe) as command:
-        assert until(lambda: results(out) >= 2)
+    with held_after(2, raw, out, recipe) as (command, held):
         spawned = [p for p in psutil.Process(command.pid).children() if "spawn_main" in " ".join(p.cmdline())]
         spawned[0].kill()
+        held.unlink()
         said, errors = command.communicate(timeout=120)
     assert (command.returncode, errors) == (0, "") and "241 documents read" in said
     prepare(raw, tmp_path / "whole", without_cut(recipe), workers=1, quiet=True)
@@ -429,6 +463,23 @@ def test_one_bad_file_is_named_and_can_be_skipped(raw, recipe, client, done, tmp
     )
     assert list(manifest["unreadable"]) == [name] and said in manifest["unreadable"][name]
     assert manifest["documents"]["kept"] == shards.read_manifest(done)["documents"]["kept"]
+
+
+def test_of_a_file_with_a_bad_line_it_is_said_what_stays(raw, recipe, client, done, tmp_path):
+    """One block of it is damaged: what is read before the place is kept, and so are the other blocks."""
+    folder = shutil.copytree(raw, tmp_path / "raw")
+    lines = [json.dumps({"text": text_of(60, 700 + i)}) + "\n" for i in range(40)]
+    lines[1] = "{\n"
+    (folder / "z.jsonl").write_text("".join(lines))
+    out = tmp_path / "out"
+    manifest = prepare(folder, out, replace(recipe, skip_unreadable=True), client, quiet=True)
+    before = shards.read_manifest(done)["documents"]["kept"]
+    said = manifest["unreadable"]["z.jsonl"]
+    assert f"line at byte {len(lines[0])} cannot be read. What follows up to byte 6,000 is left out" in said
+    assert said.endswith("and 1 document before it is read.")
+    kept = [line for line in kept_lines(out) if line["source"] == "z.jsonl"]
+    assert 1 < len(kept) == manifest["documents"]["kept"] - before
+    assert kept[0]["position"] == 0 and kept[1]["position"] >= 6000
 
 
 def test_a_mended_file_is_taken_with_another_folder(raw, recipe, client, tmp_path):
@@ -576,7 +627,33 @@ def test_the_report_names_what_was_kept_removed_and_never_found(done, raw):
     manifest = shards.read_manifest(done) | {
         "opt_outs": [{"line": "blgo/*", "files": 0, "documents": 0}],
         "unreadable": {"a.txt": "a.txt is empty."},
+        "not_read": ["far/", "picture.png"],
     }
     said = report(manifest)
     assert "241 documents read, 223 kept" in said and "6 too short" in said and "6 email" in said
-    assert "'blgo/*' fits nothing" in said and "left out: a.txt" in said and "such as picture.png" in said
+    assert "'blgo/*' fits nothing" in said and "left out, or a part of it: a.txt" in said
+    assert "far is a link to a folder and is not read: name the folder itself" in said
+    assert "1 files, such as picture.png" in said
+
+
+@pytest.mark.parametrize("name", ["largest", "partition"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_sizes_that_are_no_numbers(raw, tmp_path, capsys, name, value):
+    assert cli.main(["prepare", str(raw), "--out", str(tmp_path / "out"), f"--{name}", value]) == 2
+    assert f"--{name} is a number of MiB" in capsys.readouterr().err
+
+
+def test_languages_may_be_written_with_spaces():
+    from scaleup.text.prepare_shell import recipe
+
+    words = ["prepare", "a", "--out", "b", "--languages", "en, de"]
+    assert recipe(cli.parser().parse_args(words)).languages == ("en", "de")
+
+
+def test_a_preparing_that_keeps_nothing_says_so(monkeypatch, capsys, done):
+    from scaleup.text import prepare_shell
+
+    empty = shards.read_manifest(done) | {"shards": []}
+    monkeypatch.setattr(prepare_shell, "prepare", lambda *_, **__: empty)
+    assert cli.main(["prepare", "a", "--out", "b"]) == 0
+    assert "No text is left, so there are no shards" in capsys.readouterr().out

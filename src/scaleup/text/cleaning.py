@@ -16,8 +16,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import CourseError
+from ..words import count as count_of
 from . import duplicates, languages
-from .documents import Block, Document, read
+from .documents import PARQUET, Block, Document, ends, read
 from .filters import first_reason, scrub, tidy
 from .optouts import OptOuts
 from .recipe import checksum_of_file
@@ -82,6 +83,7 @@ def kept(prep: Preparation, blocks: Sequence[Block], tally: Tally) -> Iterator[t
     leave_out = OptOuts(prep.opt_outs)
     for block in blocks:
         facts = tally.sources.setdefault(block.source, {"bytes": 0, "documents": 0})
+        before = facts["documents"]
         try:
             if block.begin == 0:
                 file = prep.folder / block.source
@@ -95,7 +97,19 @@ def kept(prep: Preparation, blocks: Sequence[Block], tally: Tally) -> Iterator[t
         except CourseError as error:
             if not prep.recipe.skip_unreadable:
                 raise
-            tally.unreadable[block.source] = str(error)
+            count, whole = facts["documents"] - before, block.begin == 0 and block.end >= facts["bytes"]
+            said = str(error) if whole and not count else f"{error} {partly(count, block)}"
+            tally.unreadable[block.source] = " ".join(
+                filter(None, [tally.unreadable.get(block.source), said])
+            )
+
+
+def partly(count: int, block: Block) -> str:
+    """What is not left out of a file that cannot be read at one place: the rest of one block is."""
+    unit = "row" if ends(block.source, PARQUET) else "byte"
+    rest = f"What follows up to {unit} {block.end:,}" if not ends(block.source, ".gz") else "What follows"
+    are = "is" if count == 1 else "are"
+    return f"{rest} is left out, and {count_of(count, 'document')} before it {are} read."
 
 
 def stays(

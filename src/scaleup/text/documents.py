@@ -1,8 +1,9 @@
 """Files become documents: text with its source, its position there and its licence, read as a stream.
 
 Four kinds of file are read: plain text (`.txt`, `.md`: one document a file), JSON lines (`.jsonl`, `.ndjson`,
-also with `.gz`: one document a line) and Parquet (one document a row). Long JSON lines and Parquet files are
-cut into blocks that several workers can read at once; a packed file can only be read from its beginning.
+also with `.gz`: one document a line) and Parquet (one document a row), whatever the case of the ending. Long
+JSON lines and Parquet files are cut into blocks that several workers can read at once; a packed file can only
+be read from its beginning.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ import functools
 import gzip
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 from ..errors import CourseError
-from ..words import did_you_mean
+from ..words import one_line
 
 TEXT, LINES, PARQUET = (".txt", ".md"), (".jsonl", ".ndjson"), (".parquet",)
 PACKED = tuple(f"{suffix}.gz" for suffix in LINES)
 LICENCES = "licences.yml"
 UNKNOWN = "unknown"
 MIB = 2**20
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that are in no text of one byte a letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +68,48 @@ class Block:
 def find(folder: Path) -> tuple[list[str], list[str]]:
     """(files that are read, files that are not), as paths below `folder` in order. Hidden ones are neither.
 
-    Raises CourseError where there is no such folder, or nothing in it to read.
+    A link to a folder is not followed, since it may lead to the shards or round in a circle. It is among
+    those that are not read, with "/" at its end.
+
+    Raises CourseError where there is no such folder, nothing in it to read, or a name that is not UTF-8.
     """
     if not folder.is_dir():
         raise CourseError(f"{folder} is not a folder. Name the one that holds the texts.")
     read, others = [], []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(place).relative_to(folder)
+        others += [
+            f"{shown((here / name).as_posix())}/" for name in folders if (Path(place) / name).is_symlink()
+        ]
         for name in files:
-            source = (Path(place) / name).relative_to(folder).as_posix()
-            if not name.startswith(".") and source != LICENCES:
-                (read if name.endswith(TEXT + LINES + PACKED + PARQUET) else others).append(source)
+            source = (here / name).as_posix()
+            if name.startswith(".") or source == LICENCES:
+                continue
+            if not ends(name, TEXT + LINES + PACKED + PARQUET):
+                others.append(shown(source))
+            elif source != shown(source):
+                raise CourseError(f"The name '{shown(source)}' in {folder} is not UTF-8. Rename it.")
+            else:
+                read.append(source)
     if not read:
+        linked = [name for name in others if name.endswith("/")]
+        why = (
+            f" '{linked[0]}' is a link to a folder, which is not followed: name it itself." if linked else ""
+        )
         raise CourseError(f"{folder} holds nothing to read. Files may end in "
-                          f"{', '.join(TEXT + LINES + PACKED + PARQUET)}.")  # fmt: skip
+                          f"{', '.join(TEXT + LINES + PACKED + PARQUET)}.{why}")  # fmt: skip
     return sorted(read), sorted(others)
+
+
+def ends(name: str, suffixes: str | tuple[str, ...]) -> bool:
+    """Whether a file is of a kind: `NOTES.TXT` is text, too."""
+    return name.lower().endswith(suffixes)
+
+
+def shown(name: str) -> str:
+    """A name that can be printed and written: bytes that are not UTF-8 become signs."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def blocks(folder: Path, source: str, size: int) -> list[Block]:
@@ -93,9 +124,9 @@ def blocks(folder: Path, source: str, size: int) -> list[Block]:
         raise CourseError(f"{file} cannot be read: {error.strerror}.") from None
     if not whole:
         raise CourseError(f"{file} is empty. Remove it, or list it as an opt-out.")
-    if source.endswith(PARQUET):
+    if ends(source, PARQUET):
         return list(_row_groups(file, source, size))
-    step = size if source.endswith(LINES) else whole
+    step = size if ends(source, LINES) else whole
     return [Block(source, at, min(at + step, whole), min(step, whole - at)) for at in range(0, whole, step)]
 
 
@@ -130,9 +161,9 @@ def read(folder: Path, block: Block, reading: Reading = Reading()) -> Iterator[D
     file = folder / block.source
     licence = licence_of(block.source, licences(folder)) or reading.licence
     try:
-        if block.source.endswith(TEXT):
+        if ends(block.source, TEXT):
             records: Iterator[tuple[int, Any]] = _text(file, reading)
-        elif block.source.endswith(PARQUET):
+        elif ends(block.source, PARQUET):
             records = _rows(file, block, reading)
         else:
             records = _lines(file, block, reading)
@@ -178,7 +209,9 @@ def licence_of(source: str, patterns: Mapping[str, str]) -> str | None:
 def _document(file: Path, source: str, position: int, record: Any, field: str, licence: str) -> Document:
     fields = record if isinstance(record, dict) else {}
     if field not in fields:
-        raise CourseError(f"{file} has a record without the field '{field}'. {did_you_mean(field, fields)}")
+        raise CourseError(
+            f"{file} has a record without the field '{field}', at {position:,}. {others(fields)}"
+        )
     text = fields[field]
     if not isinstance(text, str):
         raise CourseError(f"{file} has a record whose field '{field}' is not text, at {position:,}.")
@@ -189,6 +222,13 @@ def _document(file: Path, source: str, position: int, record: Any, field: str, l
     except UnicodeEncodeError:  # JSON can name half of a character, such as "\\ud800"
         raise CourseError(f"{file} has a record with half a character, at {position:,}.") from None
     return Document(text, source, position, licence, url)
+
+
+def others(names: Iterable[str]) -> str:
+    """What there is instead of a field, and how to name it."""
+    few = [one_line(name, 40) for name in islice(names, 9)]
+    told = ", ".join(few[:8]) + ", …" * (len(few) > 8)
+    return f"It has {told}. Name another with --field." if few else "It has no fields: see --field."
 
 
 def too_large(file: Path, position: int, reading: Reading) -> CourseError:
@@ -202,9 +242,12 @@ def _decoded(file: Path, raw: bytes, position: int) -> str:
     try:
         return raw.decode("utf-8-sig" if position == 0 else "utf-8")
     except UnicodeDecodeError as error:
+        where = f"{file} is not UTF-8 at byte {position + error.start:,}"
+        if CONTROL.search(raw):  # UTF-16 has a zero in every second byte of a Western text
+            advice = "it is binary or UTF-16. Move it away, or convert it, for example: iconv -f UTF-16"
+            raise CourseError(f"{where}: {advice} -t UTF-8 {file.name} > new.txt") from None
         raise CourseError(
-            f"{file} is not UTF-8 at byte {position + error.start:,}. Convert it, for example: "
-            f"iconv -f ISO-8859-1 -t UTF-8 {file.name} > new.txt"
+            f"{where}. Convert it, for example: iconv -f ISO-8859-1 -t UTF-8 {file.name} > new.txt"
         ) from None
 
 
@@ -218,7 +261,7 @@ def _text(file: Path, reading: Reading) -> Iterator[tuple[int, dict]]:
 
 def _lines(file: Path, block: Block, reading: Reading) -> Iterator[tuple[int, Any]]:
     """Records of the lines that begin within the block; no more than `largest` bytes of a line are held."""
-    packed = file.name.endswith(".gz")
+    packed = ends(file.name, ".gz")
     try:
         with gzip.open(file, "rb") if packed else file.open("rb") as stream:
             position = _next_line(stream, block.begin)
@@ -300,8 +343,7 @@ def _rows(file: Path, block: Block, reading: Reading) -> Iterator[tuple[int, Any
     wanted = {reading.field, "licence", "license", "url"}
     columns = [name for name in opened.schema_arrow.names if name in wanted]
     if reading.field not in columns:
-        raise CourseError(f"{file} has no column '{reading.field}'. "
-                          f"{did_you_mean(reading.field, opened.schema_arrow.names)}")  # fmt: skip
+        raise CourseError(f"{file} has no column '{reading.field}'. {others(opened.schema_arrow.names)}")
     row = 0
     try:
         for group in range(opened.metadata.num_row_groups):

@@ -2,8 +2,8 @@
 
 A rule is a function that looks at a text and says whether it goes. `RULES` names those used if you choose
 none; a rule of your own is one more function under one more name. `scrub` replaces what looks like personal
-data. It finds patterns and knows no people: names, street addresses and national numbers pass, and a version
-number such as 10.2.0.1 is taken for an address of a computer.
+data. It finds patterns and knows no people: names, street addresses and many national numbers pass, and
+a version number such as 10.2.0.1 is taken for an address of a computer.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ PATTERNS = (
     Pattern(
         "phone",
         "0",
-        re.compile(r"[(0](?<![\w+.,/-].)(?<!\d .)0?\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?![\w.])"),
+        re.compile(r"[(0](?<![\w+.,/-].)(?<!\d .)0?\d{1,4}\)?[ /-]\d[\d /-]{4,12}\d(?!\w|\.\d)"),
         is_national,
     ),
 )

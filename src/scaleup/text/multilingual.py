@@ -42,7 +42,7 @@ LETTERS = {
     "Il conto corrente resta IT60 X054 2811 1010 0000 0123 456 fino alla fine dell'anno.",
     "pl": "Proszę o kontakt pod adresem jan.przyklad@example.pl lub telefonicznie: +48 22 000 00 00. "
     "Przelew proszę wysłać na konto PL61 1090 1014 0000 0712 1981 2874 do końca miesiąca.",
-}  # numbers from ranges kept for fiction and documentation, or from the standards' own examples
+}  # numbers kept for fiction and documentation, the standards' own examples, or evidently invented
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,10 @@ def read_list(file: Path | None) -> list[str]:
         return []
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise CourseError(f"The list of opt-outs {file} cannot be read as UTF-8 text.") from None
+    except OSError as error:
+        raise CourseError(f"The list of opt-outs {file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise CourseError(f"The list of opt-outs {file} is not UTF-8 text.") from None
     lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
     for line in lines:
         if line.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-f]{64}", line):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from ..errors import CourseError
@@ -21,14 +22,23 @@ def main(arguments: argparse.Namespace) -> None:
         Path(arguments.folder), Path(arguments.out), recipe(arguments), workers=arguments.workers
     )
     print(report(manifest))
-    print(f"The shards and manifest.json are in {arguments.out}")
+    if manifest["shards"]:
+        print(f"The shards and manifest.json are in {arguments.out}")
+    else:
+        print(
+            f"No text is left, so there are no shards. What removed them is in {arguments.out}/manifest.json"
+        )
 
 
 def recipe(arguments: argparse.Namespace) -> Recipe:
+    """The options as a recipe. Raises CourseError for values that cannot be meant."""
+    for name in ("largest", "partition"):
+        if not math.isfinite(getattr(arguments, name)):
+            raise CourseError(f"--{name} is a number of MiB, such as 4.")
     return Recipe(
         tokenizer=Path(arguments.tokenizer) if arguments.tokenizer else None,
         end=arguments.end,
-        languages=tuple(filter(None, (arguments.languages or "").split(","))),
+        languages=tuple(filter(None, map(str.strip, (arguments.languages or "").split(",")))),
         threshold=arguments.similar or None,
         scrub=not arguments.keep_personal_data,
         opt_out=Path(arguments.opt_out) if arguments.opt_out else None,
@@ -55,8 +65,11 @@ def report(manifest: dict) -> str:
         if not one["files"] and not one["documents"]:
             lines.append(f"The opt-out '{one['line']}' fits nothing: is it spelt as the sources are?")
     for source, said in manifest["unreadable"].items():
-        lines.append(f"left out: {source}. {said}")
-    if manifest["not_read"]:
-        lines.append(f"not read, because of their kind: {len(manifest['not_read']):,} files, "
-                     f"such as {manifest['not_read'][0]}")  # fmt: skip
+        lines.append(f"left out, or a part of it: {source}. {said}")
+    linked = [name for name in manifest["not_read"] if name.endswith("/")]
+    lines += [
+        f"{name[:-1]} is a link to a folder and is not read: name the folder itself." for name in linked
+    ]
+    if other := [name for name in manifest["not_read"] if name not in linked]:
+        lines.append(f"not read, because of their kind: {len(other):,} files, such as {other[0]}")
     return "\n".join(lines)

@@ -61,7 +61,8 @@ def publish(prep: Preparation, facts: dict, versions: dict, unread: dict) -> dic
                 for rule, found in step["samples"].items():
                     kept = samples.setdefault(rule, [])
                     kept += found[: SAMPLES - len(kept)]
-            unreadable |= cleaned["unreadable"]
+            for source, said in cleaned["unreadable"].items():  # parts of a file lie in several partitions
+                unreadable[source] = " ".join(filter(None, [unreadable.get(source), said]))
             for source, about in cleaned["sources"].items():
                 sources.add(source, about)
             shards += packed["shards"]

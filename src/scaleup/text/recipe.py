@@ -33,9 +33,9 @@ class Recipe:
     licence: str = UNKNOWN  # of documents that bring none
     field: str = "text"  # of a JSON record or a Parquet file, where the text is
     largest: int = 4 * MIB  # bytes; a larger document ends the preparing with a sentence
-    partition: int = 32 * MIB  # bytes on disk that one task works on
+    partition: int = 32 * MIB  # bytes on disk that one task works on; more for a corpus of over 100 GB
     shard: int = 2**26  # tokens after which a new shard begins
-    skip_unreadable: bool = False  # leave a damaged file out and say so, instead of ending
+    skip_unreadable: bool = False  # leave out what follows damage in a file and say so, instead of ending
 
     def __post_init__(self) -> None:
         """Raises CourseError for values that cannot be meant."""

@@ -35,15 +35,19 @@ def shrinking(
             picture.text(0, y + 16 - (len(lines) - 1) * 7 + number * 14, line)
         rest -= amount
         words = told(rest) if amount else f"{told(rest)} {unit}"
+        words = words if wide(words) + 6 <= rest * scale else told(rest)
         picture.box(column, y, rest * scale, HEIGHT, "compute" if name == left else "plain", words)
         if amount:
             x, minus = column + rest * scale, f"- {told(amount)}"
-            picture.box(x, y, amount * scale, HEIGHT, "idle")
             after = x + amount * scale + 6
-            if after + wide(minus) > picture.width:
-                picture.text(x - 6, y + 16, minus, anchor="end")
-            else:
+            behind = after + wide(minus) <= picture.width
+            crowded = rest * scale < wide(words) + 2 * wide(minus) + 20  # no room for it before the part
+            inside = not behind and crowded and wide(minus) + 6 <= amount * scale
+            picture.box(x, y, amount * scale, HEIGHT, "idle", minus if inside else "")
+            if behind:
                 picture.text(after, y + 16, minus)
+            elif not inside:
+                picture.text(x - 6, y + 16, minus, anchor="end")
             picture.says.append(f"Less {told(amount)} for {name}: {told(rest)}.")
         y += ROW
     picture.height = y - ROW + HEIGHT

@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ def stateful(dataset: Dataset, rank: int = 0, world_size: int = 1, workers: int 
 
 
 def endless(loader: Any) -> Iterator:
-    while True:
+    for epoch in count():
+        loader.sampler.set_epoch(epoch)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield from loader

@@ -26,7 +26,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from tqdm.auto import tqdm
 
 from scaleup import measure, ranks
 from scaleup.computer.resources import usable_cores
@@ -42,6 +41,7 @@ from .bench_data import WORK, measure_data
 from .bench_feeding import fastest, measure_feeding
 from .bench_page import millions, publish
 from .contenders import COURSE, GPT2, LLAMA, assert_same_work, gpt2_near, llama_like, random_batch, stepper
+from .progress import Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LOOP_STEPS = 6  # in each block of the loop; the first one warms up
@@ -252,33 +252,14 @@ def ready_together(step: Callable[[], None], mine: bool, threads: int) -> Callab
     return turn
 
 
-class Progress:
-    """A bar on a terminal; in a log, a line for each part."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        threads = len({1, min(2, usable_cores())})
-        rounds = len(sizes.shapes) * len(DTYPES) * threads * (sizes.rounds + 1)
-        total = rounds + sizes.loop_blocks + 1 + len(WORK) * sizes.preparings + 1
-        self._bar = tqdm(total=total, unit="round", disable=not sys.stderr.isatty())
-
-    def part(self, name: str) -> None:
-        self._bar.set_description(name)
-        if self._bar.disable:
-            print(name, flush=True)
-
-    def tick(self) -> None:
-        self._bar.update()
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def run(sizes: Sizes, quick: bool) -> dict[str, Any]:
     """Measure everything in these sizes; numbers, versions, cores and date as they go into benchmark.json."""
     if importlib.util.find_spec("transformers") is None:
         raise CourseError("The benchmark needs transformers. Run 'make bench', which installs it.")
     threads = torch.get_num_threads()
-    progress = Progress(sizes)
+    turns = len(sizes.shapes) * len(DTYPES) * len({1, min(2, usable_cores())}) * (sizes.rounds + 1)
+    rest = sizes.loop_blocks + 1 + len(WORK) * sizes.preparings + 1
+    progress = Progress(turns + rest, "round")
     try:
         shapes, steps = measure_steps(sizes, progress)
         loop = measure_loop(sizes, progress)

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from scaleup.computer.torch_probe import reason, run_together
 from scaleup.errors import CourseError
@@ -36,6 +35,7 @@ from . import gpu_page
 from .gpu_device import Device
 from .gpu_parts import PARTS
 from .gpu_work import FULL, QUICK, attempt, told
+from .progress import Progress
 
 LIMIT = 470  # seconds for all parts together: under eight minutes
 ANSWER = "the part's answer: "
@@ -81,24 +81,6 @@ def ask(name: str, kind: str, quick: bool, seconds: float) -> dict[str, Any]:
     return found | {"seconds": round(time.monotonic() - start, 1)}
 
 
-class Progress:
-    """A bar on a terminal; in a log, a line for each part."""
-
-    def __init__(self) -> None:
-        self._bar = tqdm(total=len(PARTS), unit="part", disable=not sys.stderr.isatty())
-
-    def part(self, name: str) -> None:
-        self._bar.set_description(name)
-        if self._bar.disable:
-            print(name, flush=True)
-
-    def tick(self) -> None:
-        self._bar.update()
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def measure_all(kind: str, quick: bool, folder: Path, progress: Progress) -> tuple[Path, dict[str, Any]]:
     """Ask every part; the file that holds the record, and the record.
 
@@ -139,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.quick and not chosen.out:
         parser.error("--quick needs --out FOLDER: its numbers are not for the book")
-    progress = Progress()
+    progress = Progress(len(PARTS), "part")
     try:
         file, record = measure_all("cuda", chosen.quick, chosen.out or recorded.folder(), progress)
     except CourseError as error:

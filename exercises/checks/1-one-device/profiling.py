@@ -180,6 +180,7 @@ values(
      (GAINS[0], GAINS[1], 1 / IDLE): "the third is 1 over the idle share: what is left is the rest, 1 - idle",
      (1 / LOG, GAINS[1], 1 / IDLE): "what is left is 1 minus the share: divide 1 by that",
      (LOG, PRODUCTS / 2, IDLE): "these are shares of time that is saved. How many times as fast is the rest?",
+     (GAINS[2], GAINS[1], GAINS[0]): "the order is turned: first the log, last the device that is never idle",
      tuple(1 / gain for gain in GAINS): "these are the new times over the old one. Turn them over"},
     ask="give three numbers, none of them infinite: (without the log's time, products twice as fast, "
         "never idle)",

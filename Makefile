@@ -11,7 +11,7 @@ LAB_READY := .venv/.lab-ready
 DEV_READY := .venv/.dev-ready
 # Three workers for two cores: much of the time a test waits for ranks, the scheduler or a browser.
 WORKERS := --numprocesses 3 --dist loadscope --no-loadscope-reorder
-NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 240
+NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 540
 NOTEBOOKS := notebooks exercises/solutions
 
 # Python reads its own files in the locale's encoding: one without UTF-8 ends at the first umlaut in a path.
@@ -49,8 +49,10 @@ lint: $(DEV_READY) ## look over the code's style
 book: $(DEV_READY) ## build the site into _build/html
 	$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml -W --keep-going
 
-bench: $(DEV_READY) ## measure against transformers and a bare loop, and update the page
+bench: $(DEV_READY) ## measure against transformers and bare PyTorch, and update the pages
 	$(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench_parallel
+	$(BIN)/python -m tools.parallel_sweep --seeds 60:360
 
 gpu: $(LAB_READY) ## run what the lessons do on a GPU, record it in data/measured/, and update the page
 	$(BIN)/python -m tools.gpu
@@ -58,8 +60,11 @@ gpu: $(LAB_READY) ## run what the lessons do on a GPU, record it in data/measure
 outputs: $(DEV_READY) ## run every notebook anew, derive the exercises and the pages made from data
 	$(BIN)/python -m tools.run_notebooks
 	$(BIN)/python -m tools.machine_pages
+	$(BIN)/python -m tools.access_pages
 	$(BIN)/python -m tools.picture_gallery
-	$(BIN)/python -m tools.gpu_page
+	$(BIN)/python -m tools.failure_page
+	$(BIN)/python -m tools.proposal_pages
+	$(BIN)/python -m tools.gpu.page
 	$(BIN)/python -m scaleup.plan.evidence.validate
 
 clean: ## remove what was generated; your answers and progress stay

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import shutil
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -35,3 +39,27 @@ def new_page(browser: Browser, **options) -> Page:
     page = browser.new_page(**options)
     page.set_default_timeout(PATIENCE)
     return page
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+@contextlib.contextmanager
+def served_page(site: Path, path: str, **options) -> Iterator[Page]:
+    """A page of the built site, served as any web server would. It notes what it asks for, and its errors."""
+    handler = functools.partial(Quiet, directory=str(site))
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        chromium() as browser,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = new_page(browser, **options)
+        page.asked, page.errors = [], []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.home = f"http://127.0.0.1:{server.server_port}/"
+        page.goto(f"{page.home}{path}")
+        yield page
+        server.shutdown()

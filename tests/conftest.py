@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401 - it asks a process for the fonts: before any test
 import pytest
 from labserver import LabServer, lab_server
 
@@ -88,7 +89,10 @@ def no_processes() -> Iterator[list[str]]:
 # What shares something stays together in one worker, and what takes long begins first.
 
 
-FIRST = ("data-parallel", "software", "test_practice", "first-job", "multi-node", "lab", "site")
+FIRST = (
+    "random_configurations", "data-parallel", "software", "test_practice", "test_drills", "first-job",
+    "multi-node", "failures", "lab", "site",
+)  # fmt: skip
 
 
 def group(test: str) -> str:

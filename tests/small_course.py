@@ -1,12 +1,15 @@
 """A course in a folder of its own whose text is small, for tests that prepare or train."""
 
+import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import shutil
 from pathlib import Path
 
 import yaml
 
+from scaleup.config import Config
 from scaleup.text import corpus
 
 HOME = Path(__file__).resolve().parents[1]
@@ -36,3 +39,12 @@ def make_course(folder: Path, **changes: object) -> Path:
     known = {"python-source": small_facts() | changes}
     (folder / "data" / "corpus.yml").write_text(yaml.safe_dump(known))
     return folder
+
+
+def as_toml(config: Config) -> str:
+    """A configuration as `scaleup train` reads it."""
+    tables = dataclasses.asdict(config)
+    lines = [f"out = {json.dumps(tables.pop('out'))}"]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    return "\n".join(lines)

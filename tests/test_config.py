@@ -49,6 +49,11 @@ CHANGED = {
     "train.steps": 7, "train.global_batch": 16, "train.micro_batch": 2, "train.learning_rate": 0.5,
     "train.warmup_steps": 3, "train.weight_decay": 0.3, "train.clip": 2.0, "train.dtype": "bfloat16",
     "train.seed": 9, "train.validate_every": 11, "train.log_every": 4,
+    "experts.count": 4, "experts.top_k": 1, "experts.balance": 0.5,
+    "parallel.dp": 2, "parallel.shard": 2, "parallel.tp": 2, "parallel.pp": 2, "parallel.cp": 2,
+    "parallel.ep": 2, "parallel.schedule": "GPipe", "parallel.micro_batches": 4,
+    "parallel.attention": "all-to-all",
+    "checkpoint.every": 5, "checkpoint.keep": 3, "checkpoint.asynchronous": False,
 }  # fmt: skip
 
 
@@ -86,6 +91,7 @@ def test_a_whole_number_is_a_number(text, tmp_path):
         ("[train]\nlearning_rat = 1.0", "'train.learning_rat'", "Did you mean 'train.learning_rate'?"),
         ("[model]\nlayer = 2", "'model.layer'", "Did you mean 'model.layers'?"),
         ("[trian]\nsteps = 2", "'trian'", "Did you mean 'train'?"),
+        ("[parallel]\nzero = 3", "'parallel.zero'", "attention."),
         ("[data]\nzzz = 2", "'data.zzz'", "Known keys: corpus, seq."),
     ],
 )
@@ -122,6 +128,13 @@ def test_a_wrong_type_is_named_with_the_right_one(text, words, tmp_path):
         ("[data]\nseq = 0", "data.seq must be at least 1"),
         ("[train]\nvalidate_every = 0", "train.validate_every must be at least 1"),
         ("[train]\nlearning_rate = -1.0", "train.learning_rate"),
+        ("[train]\nwarmup_steps = -1", "train.warmup_steps must be at least 0"),
+        ("[parallel]\ntp = 0", "parallel.tp must be at least 1"),
+        ("[parallel]\ndp = -1", "parallel.dp must be at least 0"),
+        ("[parallel]\nschedule = '1f1b'", "parallel.schedule is '1f1b'; use 'GPipe', '1F1B', "),
+        ("[parallel]\nattention = 'ulysses'", "parallel.attention is 'ulysses'; use 'ring' or 'all-to-all'"),
+        ("[experts]\nbalance = -0.1", "experts.balance must be a number from 0"),
+        ("[experts]\nbalance = nan", "experts.balance must be a number from 0"),
         *((f"[train]\n{n} = 0", f"train.{n} must be") for n in ("steps", "global_batch", "micro_batch")),
     ],
 )

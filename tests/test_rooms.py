@@ -140,7 +140,8 @@ def test_words_and_cores_have_one_home():
 
 def test_the_guide_names_every_tool():
     there = {path.name for path in (TOP / "tools").glob("*.py")} - {"__init__.py"}
-    assert set(re.findall(r"`tools/(\w+\.py)`", GUIDE)) == there
+    there |= {f"{path.parent.name}/" for path in (TOP / "tools").glob("*/__init__.py")}
+    assert set(re.findall(r"`tools/(\w+(?:\.py|/))`", GUIDE)) == there
 
 
 def test_the_tree_names_exactly_what_is_there():

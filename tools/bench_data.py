@@ -1,4 +1,4 @@
-"""How fast is preparing data? `scaleup.text.preparing` beside `datasets.map`, and how much memory it takes.
+"""How fast is preparing data? `scaleup.text.prepare` beside `datasets.map`, and how much memory it takes.
 
 Both get the same JSON lines, the same tokenizer, the same call of it and two processes. "Tokens only" leaves
 out every other step on both sides. "Cleaned" gives `datasets.map` the same functions for tidying, scrubbing,
@@ -27,9 +27,10 @@ from tokenizers import Tokenizer
 
 from scaleup.computer.resources import usable_cores
 from scaleup.errors import CourseError
-from scaleup.text import corpus, filters, languages
-from scaleup.text.preparing import own_workers, prepare
-from scaleup.text.recipe import Recipe
+from scaleup.text import corpus
+from scaleup.text.prepare import filters, languages
+from scaleup.text.prepare.preparing import own_workers, prepare
+from scaleup.text.prepare.recipe import Recipe
 
 OURS, THEIRS = "scaleup prepare", "datasets.map"
 WORK = ("tokens only", "cleaned")

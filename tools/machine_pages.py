@@ -16,13 +16,17 @@ GENERATED = (
 GROUPS = {
     "identity": "What it is",
     "hardware": "Hardware",
-    "queues": "Account",
+    "queues": "Account and scheduler",
     "files": "Files",
     "cost": "Billing",
     "access": "Access and software",
     "job": "Settings of a job",
 }
-CODE = {field.name for field in FIELDS if field.group == "job"} | {"account_example", "account_pattern"}
+CODE = {field.name for field in FIELDS if field.group == "job"} | {
+    "account_example",
+    "account_pattern",
+    "mandatory_options",
+}
 ELSEWHERE = {"partitions", "binding_masks"}  # they have tables of their own
 CHECK = """\
 Limits and queues change. Before you rely on a number, compare it with what the machine says: `sinfo` lists
@@ -32,6 +36,7 @@ KINDS = """\
 consortium published, mostly about its own use; it may not hold for yours, and **user only** marks what nobody
 else confirms. *Press* is a news article. *Derived* is arithmetic of this course. Unknown means that no source
 read gives the value."""
+EVERYWHERE = "What goes wrong on every machine has [a page of its own](goes-wrong.md)."
 DEVICES = {
     "nodes": "nodes",
     "devices_per_node": "devices per node",
@@ -54,6 +59,20 @@ SOFTWARE = {
 }
 
 
+TO_COME = ("contracted", "expected", "cost")
+PLACE = ("site", "country", "devices_per_node", "nodes", "cpu", "network")
+NOTES = {
+    "status": "status",
+    "device": "device",
+    "devices_per_node": "device",
+    "cpu": "processor",
+    "network": "network",
+    "contracted": "contract",
+    "expected": "expected",
+    "cost": "cost",
+}
+
+
 def plain(text: object) -> str:
     """Text that Markdown shows as it is, also in a table's cell."""
     return re.sub(r"([\\`*_{}\[\]<>$|~^])", r"\\\1", str(text))
@@ -70,6 +89,8 @@ def shown(value: object, in_code: bool = False) -> str:
         return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict) and not in_code:
+        value = [f"{name} ({what})" for name, what in value.items()]
     if isinstance(value, dict):
         value = [f"{name}={setting}" for name, setting in value.items()]
     if isinstance(value, list):
@@ -97,6 +118,35 @@ def fact_table(machine: Machine, group: str) -> str:
     return markdown_table(["fact", "value", "as of", "source", "note"], rows)
 
 
+# Limits of a queue beside hours and nodes, in words.
+LIMITS = {
+    "least_nodes": "at least {} nodes",
+    "devices": "at most {} devices",
+    "least_devices": "at least {} device",
+    "cores": "at most {} cores",
+    "memory_mb": "{} MB of memory",
+    "jobs": "at most {} jobs of a user",
+    "running_jobs": "{} jobs run at once",
+    "default_hours": "{:g} h if no time is given",
+}
+RULES = {
+    "default": "where a job goes that names no partition",
+    "on_request": "on request",
+    "internet": "with internet",
+}
+
+
+def queue_rules(entry: dict) -> str:
+    """All that the data say of a queue beside hours and nodes."""
+    said = [words.format(entry[name]) for name, words in LIMITS.items() if entry.get(name)]
+    said += [words for name, words in RULES.items() if entry.get(name)]
+    if entry.get("devices") == 0:
+        said.append("no device")
+    if start := entry.get("whole_nodes_from"):
+        said.append("whole nodes" if start == 1 else f"whole nodes from {start} nodes on")
+    return "; ".join([*said, *filter(None, [entry.get("note", "")])])
+
+
 def partition_table(fact: Fact) -> str:
     rows = [
         [
@@ -104,12 +154,12 @@ def partition_table(fact: Fact) -> str:
             code(entry["qos"]) if entry["qos"] else "none to give",
             shown(entry["hours"]),
             shown(entry["nodes"]),
-            plain(entry.get("note", "")),
+            plain(queue_rules(entry)),
         ]
         for entry in fact.value
     ]
     said = f"As of {fact.date} {mark(fact.sources)}" + (f": {plain(fact.note)}." if fact.note else ".")
-    header = ["partition", "QOS", "most hours of a job", "most nodes of a job", "note"]
+    header = ["partition", "QOS", "most hours of a job", "most nodes of a job", "rules and notes"]
     return f"{said}\n\n{markdown_table(header, rows)}"
 
 
@@ -166,6 +216,17 @@ def every_source(machine: Machine, found: Iterable[Pitfall]) -> dict[str, Source
     return {source.key: source for place in cited for source in place.sources}
 
 
+def footnote(source: Source) -> str:
+    """Title as a link, day and kind; where there is no address, why."""
+    title = f"[{plain(source.title)}]({source.url})" if source.url else plain(source.title)
+    why = "" if source.url else f" No address: {plain(source.why)}."
+    return f"[^{source.key}]: {title}. {source.date}, {source.kind}.{why}"
+
+
+def footnotes(sources: Iterable[Source]) -> str:
+    return "\n".join(map(footnote, sources)) + "\n"
+
+
 def days(machine: Machine) -> list[str]:
     """The days of all sources of a machine's facts, in order."""
     return sorted(source.date for fact in machine.values() for source in fact.sources)
@@ -173,7 +234,7 @@ def days(machine: Machine) -> list[str]:
 
 def machine_page(name: str) -> str:
     """The page of one machine that takes jobs."""
-    machine, found = machines.machine(name), machines.pitfalls(name)
+    machine, found = machines.machine(name), [p for p in machines.pitfalls(name) if p.machines]
     sources = every_source(machine, found)
     first, *_, last = days(machine)
     parts = [
@@ -193,12 +254,10 @@ def machine_page(name: str) -> str:
             parts.append(core_section(machine["binding_masks"]).strip("\n") + "\n")
         if group == "cost":
             parts.append(f"## What an hour costs\n\n{cost_section(machine)}\n")
-    here, all_over = [p for p in found if p.machines], [p for p in found if not p.machines]
-    parts.append(f"## What goes wrong here\n\n{pitfall_list(here)}\n")
-    parts.append(f"## What goes wrong on every machine\n\n{pitfall_list(all_over)}\n")
+    here = f"{pitfall_list(found)}\n\n" if found else ""
+    parts.append(f"## What goes wrong here\n\n{here}{EVERYWHERE}\n")
     parts.append(job_section(name).strip("\n") + "\n")
-    notes = [f"[^{s.key}]: {plain(s.title)}. {s.date}, {s.kind}." for s in sources.values()]
-    parts.append("\n".join(notes) + "\n")
+    parts.append(footnotes(sources.values()))
     return "\n".join(part for part in parts if part.strip())
 
 
@@ -237,12 +296,7 @@ def age_table(known: dict[str, Machine]) -> str:
 
 def index_page() -> str:
     """The comparison of all machines."""
-    running = machines.operational()
-    later = {name: machine for name, machine in machines.load().items() if name not in running}
-    announced = [
-        [plain(m["name"]), plain(m["site"]), plain(m["status"]), shown(m["device"].value), m["status"].date]
-        for m in later.values()
-    ]
+    running, later = machines.operational(), machines.announced()
     return f"""{GENERATED}
 
 # The machines compared
@@ -257,8 +311,10 @@ was run on them.
 
 {comparison(running, DEVICES)}
 
-A **device** is what Slurm counts as one GPU. The peak is the vendor's figure for dense bf16; for parts made
-for one machine it is the stock part's. No run reaches it.
+A **device** is what Slurm counts as one GPU. Its GB are those that it is sold with, in effect GiB: CINECA
+writes 64 GiB, and the 96 GB of JUPITER's devices are 95.6 GiB. The peak is the vendor's figure for dense
+bf16; for parts made for one machine, those of Leonardo and MareNostrum 5, it is the stock part's, and their
+pages say what follows from the machine's own figures. No run reaches it.
 
 ## Memory, network and cores
 
@@ -287,13 +343,80 @@ notes of projects or consortia alone, or from a table that one person keeps.
 
 ## Announced
 
-{markdown_table(["machine", "site", "status", "device", "as of"], announced)}
+[{len(later)} machines to come](to-come.md) are announced, with what is known of each and since when. What
+goes wrong on every machine has [a page of its own](goes-wrong.md).
 """
+
+
+def said(machine: Machine, field: str) -> str:
+    """A fact of an announced machine with its footnotes, or "unknown"."""
+    fact = machine.get(field)
+    if fact is None or fact.value is None:
+        return "unknown"
+    return f"{shown(fact.value)} {mark(fact.sources)}"
+
+
+def to_come_page() -> str:
+    """What is announced, when and by whom."""
+    known = machines.announced()
+    rows, places, notes = [], [], []
+    for machine in known.values():
+        name, status = plain(machine["name"]), machine["status"]
+        what = f"{plain(status.value.partition(': ')[2])} {mark(status.sources)}"
+        told = [said(machine, field) for field in ("device", *TO_COME)]
+        rows.append([name, what, *told, days(machine)[-1]])
+        places.append([name, *(said(machine, field) for field in PLACE)])
+        found = [
+            f"{meaning}: {plain(machine[field].note)}"
+            for field, meaning in NOTES.items()
+            if field in machine and machine[field].note
+        ]
+        notes += [f"- **{name}.** {'; '.join(found)}."] if found else []
+    text = f"""{GENERATED}
+
+# Machines to come
+
+{len(known)} machines of EuroHPC and its AI factories are announced and were not said to take jobs when their
+sources were written. You can plan for none of them: what is not here was not found. The footnotes lead to the
+sources; "as of" is the day of the newest.
+
+{markdown_table(["machine", "what is announced", "device", "contract", "expected", "cost", "as of"], rows)}
+
+## Where, and of what
+
+{markdown_table(["machine", "site", "country", "devices per node", "nodes", "processor", "network"], places)}
+
+## What the sources add, and where they differ
+
+{chr(10).join(notes)}
+"""
+    sources = {
+        source.key: source for machine in known.values() for source in every_source(machine, []).values()
+    }
+    return f"{text}\n{footnotes(source for key, source in sources.items() if f'[^{key}]' in text)}"
+
+
+def goes_wrong_page() -> str:
+    """What goes wrong on every machine."""
+    found = [p for p in machines.pitfalls(next(iter(machines.operational()))) if not p.machines]
+    sources = {source.key: source for pitfall in found for source in pitfall.sources}
+    return f"""{GENERATED}
+
+# What goes wrong on every machine
+
+These came up on machines of different sites. What goes wrong on one machine only is on [its page](index.md).
+
+{pitfall_list(found)}
+
+{KINDS}
+
+{footnotes(sources.values())}"""
 
 
 def pages() -> dict[str, str]:
     """{file name in book/machines/: text} of every generated page."""
-    return {"index.md": index_page()} | {f"{name}.md": machine_page(name) for name in machines.operational()}
+    others = {"index.md": index_page(), "to-come.md": to_come_page(), "goes-wrong.md": goes_wrong_page()}
+    return others | {f"{name}.md": machine_page(name) for name in machines.operational()}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable
 
+from scaleup.explain.questions import QUESTIONS
 from scaleup.files import write_whole
 from scaleup.notebook import diagrams
 from scaleup.notebook.diagrams import (
@@ -26,6 +27,7 @@ from scaleup.notebook.diagrams import (
     course,
     cut,
     dealt,
+    decisions,
     flow,
     lanes,
     node,
@@ -208,6 +210,16 @@ def example_flow() -> Drawing:
     return flow("srun starts one torchrun per node", boxes, arrows, frames=frames, row=88)
 
 
+def example_decisions() -> Drawing:
+    """Questions, asked from the top."""
+    rows = [
+        ("Did one rank end before the others?", "Read its last lines"),
+        ("Do all wait, in different calls?", "Compare the calls"),
+        ("Neither?", "Test the network"),
+    ]
+    return decisions("The first yes says what to do", rows)
+
+
 def example_node() -> Drawing:
     """A node of a machine in `data/machines.yml`: its devices, the cores beside each, the way out."""
     return node("lumi-g", "On LUMI-G devices and cores are not numbered in the same order")
@@ -223,7 +235,10 @@ EXAMPLES = {
     for name, make in list(globals().items())
     if name.startswith("example_")
 }
-OTHER_PAGES = {"map": lambda: course(title="From one device to many nodes")}
+OTHER_PAGES = {
+    "map": lambda: course(title="From one device to many nodes"),
+    "when-a-run-fails": lambda: decisions("Ask from the top: the first yes says what to do", QUESTIONS),
+}
 
 
 def source(example: Callable[[], Drawing]) -> str:

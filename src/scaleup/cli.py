@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -24,6 +25,19 @@ def parser() -> argparse.ArgumentParser:
     )
     train = add("train", help="train the course's GPT, alone or under torchrun or srun")
     train.add_argument("--config", required=True, help="a TOML file, such as data/first-run.toml")
+    train.add_argument(
+        "--anew", action="store_true", help="begin from nothing, also where a run of this name can go on"
+    )
+    export = add("export", help="a run's model for other programs: safetensors that transformers loads")
+    export.add_argument("run", help="the name of a run: a folder in .scaleup/runs")
+    export.add_argument("--out", required=True, help="a folder for model.safetensors and config.json")
+    watch = add("watch", help="curves of a run in TensorBoard while it goes on, and its alarms; offline")
+    watch.add_argument("run", nargs="?", help="a name in .scaleup/runs (the newest if not given)")
+    watch.add_argument("--port", type=int, default=6006, help="on this machine only (6006; 0: a free one)")
+    watch.add_argument("--once", action="store_true", help="convert what is there and open nothing")
+    watch.add_argument(
+        "--peak", type=float, metavar="TFLOPS", help="of all the run's devices, for its MFU (from their name)"
+    )
     practice = add("practice", help="a real Slurm on this machine, to practise on")
     actions = practice.add_subparsers(dest="action", required=True, metavar="ACTION")
     start = actions.add_parser("up", help="start it, or mend it")
@@ -36,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     inspect = actions.add_parser("check", help="would this machine's scheduler take this script?")
     inspect.add_argument("script", help="a job script")
     inspect.add_argument("--machine", required=True, help="a name in data/machines.yml")
+    inspect.add_argument("--json", action="store_true", help="for an editor: every finding with its line")
+    inspect.add_argument(
+        "--fix", action="store_true", help="write a mended script beside it, where the mend is certain"
+    )
+    inspect.add_argument("--once", action="store_true", help="keep no scheduler ready for the next check")
     job = add("job", help="write a job script for a supercomputer, or for the practice one")
     job.add_argument("config", help="a TOML file, such as data/two-nodes.toml")
     job.add_argument("--machine", required=True, help="a name in data/machines.yml, or practice")
@@ -48,8 +67,18 @@ def parser() -> argparse.ArgumentParser:
         "--launch", choices=("torchrun", "srun"), default="torchrun", help="what starts the ranks"
     )
     job.add_argument("--out", help="a new file for the script (printed if not given)")
+    study_arguments(
+        add("study", help="a scaling study: submit the same run on several numbers of nodes, and collect")
+    )
     planner = add("plan", help="how long, how much memory, how many hours a training takes on a machine")
     plan_arguments(planner)
+    propose_arguments(
+        add("propose", help="the technical annex of a proposal, from your words, a plan and a study")
+    )
+    access_arguments(add("access", help="which way into EuroHPC's machines fits you, and what it takes"))
+    explain = add("explain", help="read a failed run's log: the likely cause, and the line that shows it")
+    explain.add_argument("log", metavar="LOG", help="a log file, or - for the standard input")
+    explain.add_argument("--json", action="store_true", help="print the findings as JSON")
     check = add("check", help="run the checks of a lesson's exercises")
     check.add_argument(
         "lesson", nargs="?", help="a lesson, such as data-parallel; without it, every one you began"
@@ -58,6 +87,55 @@ def parser() -> argparse.ArgumentParser:
     reset = add("reset", help="put a lesson's exercises back; your answers are kept aside")
     reset.add_argument("lesson", help="a lesson, such as data-parallel")
     return top
+
+
+def propose_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", metavar="FILE", help="your words (.toml), or an annex that you went on writing (.md)")
+    add("--study", metavar="FOLDER", help="a scaling study: study.json, or the folder that has it")
+    add("--machine", help="a name in data/machines.yml (the file's, if not given)")
+    add("--mode", help="an access mode: a name in data/access.yml (the file's, if not given)")
+    add("--out", metavar="FOLDER", help="for annex.md, annex.html, annex.pdf (the file's name without .toml)")
+    add("--new", action="store_true", help="write a FILE with every question in it")
+    add("--review", action="store_true", help="score FILE, and say what a reviewer would ask")
+
+
+def study_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("config", help="a TOML file, such as data/two-nodes.toml; its batch is that of the fewest nodes")
+    add("--nodes", required=True, metavar="1,2,4", help="how many whole nodes, at each point")
+    add("--machine", default="practice", help="a name in data/machines.yml (practice)")
+    add("--strong", action="store_true", help="the same global batch at each point (so, if nothing is given)")
+    add("--weak", action="store_true", help="the same sequences a rank at each point; with --strong both")
+    add("--repeats", type=int, default=3, help="equal runs of each point, each a job of its own (3)")
+    add("--steps", type=int, default=20, help="steps of a run that count (20)")
+    add("--warmup", type=int, default=5, help="steps before them that do not (5)")
+    add("--hours", type=float, help="wall time of a job (as of scaleup job)")
+    add("--queue", help="a partition or QOS of the machine (the usual one if not given)")
+    add("--launch", choices=("torchrun", "srun"), default="torchrun", help="what starts the ranks")
+    add("--out", metavar="FOLDER", help="the study's folder (.scaleup/studies/NAME); call again to go on")
+    add("--no-wait", action="store_true", help="submit, collect what is finished, and do not wait")
+    add("--retry", action="store_true", help="submit anew what had failed")
+
+
+def access_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--country", help="where the organisation is established, such as Portugal")
+    add("--kind", help="sme, large, research or public")
+    add("--staff", type=float, help="people, linked companies included: with the next two instead of --kind")
+    add("--turnover", type=float, metavar="EUR", help="of a year")
+    add("--balance", type=float, metavar="EUR", help="total of the balance sheet")
+    add("--project", help="yes: the work is part of a project of Horizon Europe or Digital Europe (no)")
+    add("--purpose", help="train, simulate or serve (train)")
+    add("--results", help="open: they are published; or closed (closed)")
+    add("--hours", help="GPU-hours, trials and failures included (0: not known)")
+    add("--months", help="for how many (3)")
+    add("--readiness", help="none, user of a supercomputer, or measured (none)")
+    add("--data", help="clear, unclear, personal or health (clear)")
+    add("--machine", help="a name in data/machines.yml, or any (any)")
+    add("--ready", metavar="DAY", help="when you could apply (tomorrow)")
+    add("--json", action="store_true", help="print the route as JSON")
+    add("--yes", action="store_true", help="ask nothing: the usual answer for what is not given")
 
 
 def prepare_arguments(command: argparse.ArgumentParser) -> None:
@@ -91,6 +169,11 @@ def plan_arguments(command: argparse.ArgumentParser) -> None:
         "--model",
         help="a public one, such as llama-3-8b, or sizes: layers=12,hidden=768,heads=12,ffn=2048,vocab=32000",
     )
+    add(
+        "--config",
+        metavar="FILE",
+        help="model, batch and [parallel] of a file for scaleup train, such as data/first-run.toml",
+    )
     add("--machine", help="a name in data/machines.yml, such as lumi-g")
     add("--nodes", type=int, default=1, help="how many whole nodes (1 if not given)")
     add("--seq", type=int, default=4096, help="tokens of a sequence (4096)")
@@ -123,7 +206,7 @@ def run(arguments: argparse.Namespace) -> int:
 
             return doctor.main(as_json=arguments.json)
         case "prepare" if arguments.folder or arguments.out:
-            from .text import prepare_shell
+            from .text.prepare import prepare_shell
 
             prepare_shell.main(arguments)
         case "prepare":
@@ -137,19 +220,31 @@ def run(arguments: argparse.Namespace) -> int:
             from . import config, train
 
             settings = config.load(arguments.config)
-            history = train.train(settings)
+            history = train.train(settings, anew=arguments.anew)
             if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:
                 last = history[-1]
                 print(
                     f"step {last.step + 1}: loss {last.loss:.3f}, validation loss {last.validation_loss:.3f}"
                 )
                 print(f"metrics and model are in .scaleup/runs/{settings.out}")
+        case "export":
+            from . import checkpoint
+
+            print(f"Wrote {checkpoint.export_run(arguments.run, Path(arguments.out))}")
+        case "watch":
+            from .watch import live
+
+            live.main(arguments.run, arguments.port, arguments.once, arguments.peak)
         case "practice":
             return run_practice(arguments)
         case "job":
             from .machines import job
 
             job.main(arguments)
+        case "study":
+            from .study import studying
+
+            return studying.main(arguments)
         case "plan":
             if arguments.batch or arguments.out:
                 from .plan.evidence import predict_table
@@ -159,6 +254,18 @@ def run(arguments: argparse.Namespace) -> int:
                 from .plan import shell
 
                 shell.main(arguments)
+        case "propose":
+            from .proposal import proposing
+
+            return proposing.main(arguments)
+        case "access":
+            from .access import interview
+
+            interview.main(arguments)
+        case "explain":
+            from .explain import findings
+
+            return findings.main(arguments.log, as_json=arguments.json)
         case "check":
             from . import exercises
 
@@ -182,16 +289,24 @@ def run_practice(arguments: argparse.Namespace) -> int:
             cluster.up(arguments.nodes, arguments.link, arguments.mode)
             print(cluster.status())
         case "down":
-            print("Stopped." if cluster.down() else "It was not up.")
+            from .practice import keeper
+
+            schedulers = keeper.end()
+            stopped = cluster.down() or schedulers
+            print("Stopped." if stopped else "It was not up.")
         case "status":
-            print(cluster.status())
-            return 0 if cluster.is_up() else 1
+            from .practice import checking
+
+            print("\n\n".join(filter(None, (cluster.status(), checking.kept_sentence()))))
+            return 0 if cluster.is_up() and not cluster.dead_parts() else 1
         case "shell":
             return cluster.shell()
         case "check":
-            from .practice import validator
+            from .practice import checking
 
-            return validator.main(Path(arguments.script), arguments.machine)
+            return checking.main(
+                Path(arguments.script), arguments.machine, arguments.json, arguments.fix, arguments.once
+            )
     return 0
 
 
@@ -202,7 +317,18 @@ def main(words: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without ✓ shows a question mark
     arguments = parser().parse_args(words)
     try:
-        return run(arguments)
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"scaleup: nothing more can be written: {error.strerror}. Make room.", file=sys.stderr)
+        return 2
     except CourseError as error:
         print(f"scaleup: {error}", file=sys.stderr)
         return 2

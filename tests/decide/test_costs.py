@@ -7,8 +7,10 @@ import re
 
 import pytest
 
+from scaleup.access import doors
 from scaleup.decide import costs
 from scaleup.errors import CourseError
+from scaleup.machines.facts import address_problems
 from scaleup.paths import root
 
 CONTENT = costs.content()
@@ -35,9 +37,9 @@ def test_the_file_has_its_parts():
 @pytest.mark.parametrize("key", CONTENT["sources"])
 def test_a_source_says_what_it_is_and_when(key):
     source = CONTENT["sources"][key]
-    assert set(source) == {"title", "url", "date", "kind"} and source["title"].strip()
+    assert set(source) in ({"title", "url", "date", "kind"}, {"title", "url", "why", "date", "kind"})
+    assert source["title"].strip() and address_problems(source) == []
     assert source["kind"] in costs.KINDS
-    assert source["url"] is None or re.match(r"https://\S+$", source["url"])
     assert source["url"] or source["kind"] == "notes"
     assert isinstance(source["date"], datetime.date) and source["date"] <= datetime.date.today()
     if "undated" in source["title"]:
@@ -115,19 +117,31 @@ def test_what_is_changed_outside_does_not_change_the_facts():
         ("cloud_h100_azure", "to {:.2f} an hour"),
         ("cloud_h100_reserved", "of a year at USD {:.2f} would"),
         ("ffplus_sme", "up to EUR {:,}"),
-        ("playground_hours", "Between {:,} and 10,000 hours"),
         ("effective_time", "more than {:.0%} of the"),
         ("vega_project_year", "EUR {:.0f} per project"),
         ("wait_of_48_h", "within {:g} hours"),
-        ("playground_days", "Playground decides within {:g} working days"),
-        ("fast_lane_days", "Fast Lane within {:g}"),
-        ("large_scale_days", "Large Scale within {:g} after"),
     ],
 )
 def test_the_lesson_says_what_the_file_says(name, phrase):
     lesson = json.loads((root() / "notebooks/5-decide-and-prove/worth-it.ipynb").read_text("utf-8"))
     text = " ".join(" ".join("".join(cell["source"]) for cell in lesson["cells"]).split())
     assert phrase.format(costs.fact(name).value).replace("%", " %") in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "phrase"),
+    [
+        ("playground", "most", "Between {:,} and 10,000 hours"),
+        ("fast-lane", "least", "and {:,} hours the sources leave a gap"),
+        ("playground", "decision_days", "Playground decides within {:g} working days"),
+        ("fast-lane", "decision_days", "Fast Lane within {:g}"),
+        ("large-scale", "decision_days", "Large Scale within {:g} after"),
+    ],
+)
+def test_the_lesson_says_what_the_file_on_access_says(mode, name, phrase):
+    lesson = json.loads((root() / "notebooks/5-decide-and-prove/worth-it.ipynb").read_text("utf-8"))
+    text = " ".join(" ".join("".join(cell["source"]) for cell in lesson["cells"]).split())
+    assert phrase.format(doors.mode(mode)[name].value) in text
 
 
 # ---------------------------------------------------------------- formulas

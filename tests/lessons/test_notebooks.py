@@ -170,6 +170,14 @@ def one_fold_a_cell(notebook: NotebookNode, path: Path) -> Iterator[str]:
 
 
 @rule
+def folds_hide(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    """JupyterLab shows a fold's text beside it where `</details>` does not begin a line."""
+    for cell in notebook.cells:
+        for line in re.findall(r"^.*\S.*</details>", cell.source, re.MULTILINE):
+            yield f"</details> within a line: {line[-40:]!r}"
+
+
+@rule
 def no_prose_vanishes(notebook: NotebookNode, path: Path) -> Iterator[str]:
     """The book takes a line that begins with a per cent sign for a comment, and leaves it out."""
     for cell in notebook.cells:
@@ -258,7 +266,7 @@ def good() -> NotebookNode:
         new_code_cell(
             "draw()", execution_count=4, outputs=[picture], metadata={"mystnb": {"image": {"alt": alt}}}
         ),
-        new_markdown_cell("<details><summary>Hint</summary>Think.</details>"),
+        new_markdown_cell("<details><summary>Hint</summary>\n\nThink.\n</details>"),
         new_code_cell("lanes()", execution_count=5, outputs=[lanes, lanes]),
     ]
     return new_notebook(cells=cells, metadata={"scaleup": about})
@@ -306,7 +314,8 @@ WRONG = [
         {"text/html": '<img alt="Time" src="data:image/svg+xml;base64,aGk=">'})),
     ("short", source(2, "x = '" + "x" * 90 + "'")),
     ("drawn", lambda nb: nb.cells[6].update(outputs=nb.cells[6].outputs[:1])),
-    ("one_fold_a_cell", source(5, "<details>a</details> <details>b</details>")),
+    ("one_fold_a_cell", source(5, "<details>\n</details>\n<details>\n</details>")),
+    ("folds_hide", source(5, "<details><summary>Hint</summary>\n\nTwo. </details>")),
     ("no_prose_vanishes", source(5, "The error is 11\n% of the peak.")),
     ("links_lead_somewhere", source(5, "[gone](../gone.ipynb#part)")),
     ("links_lead_somewhere", source(5, '<a href="gone.md">gone</a>')),

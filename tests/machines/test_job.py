@@ -110,7 +110,8 @@ def test_a_script_is_short_bash_and_asks_for_what_the_data_say(machine, nodes, l
     assert asked(script) == expected
     assert re.fullmatch(value(machine, "account_pattern"), account)
     lines = script.splitlines()
-    assert lines[0] == "#!/bin/bash" and len(lines) <= 80
+    assert lines[0] == ("#!/bin/bash -l" if value(machine, "login_shell") else "#!/bin/bash")
+    assert len(lines) <= 80
     first_command = next(n for n, line in enumerate(lines) if line and not line.startswith("#"))
     last_option = max(n for n, line in enumerate(lines) if line.startswith("#SBATCH"))
     assert last_option < first_command, "Slurm does not read what comes after a command"
@@ -260,14 +261,53 @@ def test_a_global_batch_that_does_not_fit(course):
     with pytest.raises(
         CourseError, match=r"=8 is not a multiple .* 16 ranks = 64.*global_batch=64 would fit"
     ):
-        job.check_batch(CONFIG, "lumi-g", 2)
+        job.check_ways(CONFIG, "lumi-g", 2)
     remark = "16 ranks cannot share out global_batch = 8; 64 would fit."
     assert remark in job.render(CONFIG, "lumi-g", 2)
     assert "would fit" not in job.example("lumi-g"), "two nodes share out its batch"
     good = (course / CONFIG).read_text().replace("global_batch = 8", "global_batch = 128")
     (course / CONFIG).write_text(good)
-    job.check_batch(CONFIG, "lumi-g", 2)
+    job.check_ways(CONFIG, "lumi-g", 2)
     assert "would fit" not in job.render(CONFIG, "lumi-g", 2)
+
+
+PARALLEL = "[parallel]\nshard = 2\ntp = 4\n"
+
+
+def test_ways_are_told_in_the_head_of_the_script(course):
+    (course / CONFIG).write_text((course / CONFIG).read_text() + PARALLEL)
+    text = job.render(CONFIG, "lumi-g", 2)
+    assert "2 nodes x 8 devices = 16 ranks (dp=2 x shard=2 x tp=4)." in text
+    assert "global_batch = 8; 16 would fit" in text, "ranks of tp work on the same sequences"
+    assert "crosses" not in text
+    assert "(dp" not in job.example("lumi-g")
+
+
+def test_tensor_parallelism_across_nodes_gets_a_remark(course):
+    (course / CONFIG).write_text(
+        (course / CONFIG).read_text().replace("heads = 4", "heads = 8") + "[parallel]\ntp = 8\n"
+    )
+    assert "tp=8 crosses nodes of 4 devices" in " ".join(job.render(CONFIG, "leonardo-booster", 2).split())
+    assert "crosses" not in job.render(CONFIG, "lumi-g", 1)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "says"),
+    [
+        ("tp = 3", "tp=3 takes 3 ranks or a multiple of them, and there are 16"),
+        ("dp = 2", "dp=2 takes 2 ranks, and there are 16. Start 2, or leave out parallel.dp"),
+        ("tp = 8\ncp = 2", "model.heads=4 does not split over tp=8"),
+        ("pp = 8\ntp = 2", "model.layers=4 is too few for the 8 stages"),
+        ("ep = 2", "this model has none"),
+    ],
+)
+def test_ways_that_cannot_run_are_a_remark_and_refused(course, parallel, says):
+    text = (course / CONFIG).read_text().replace("global_batch = 8", "global_batch = 64")
+    (course / CONFIG).write_text(f"{text}[parallel]\n{parallel}\n")
+    plain = re.sub(r"\n# ", " ", job.render(CONFIG, "lumi-g", 2))
+    assert "Change data/first-run.toml first: " in plain and says in plain
+    with pytest.raises(CourseError, match=re.escape(says)):
+        job.check_ways(CONFIG, "lumi-g", 2)
 
 
 def test_the_command_line_prints_or_writes_and_refuses_with_2(course, capsys):
@@ -328,6 +368,7 @@ def test_a_wrong_accounts_file_says_which_line(text, sentence, course):
 
 PRETENDED = {
     "scontrol": """
+if [ "$1" = requeue ]; then echo "$2" > "$SEEN/requeued"; exit; fi
 if [ "$2" = node ]; then echo "   NodeAddr=10.0.0.1 NodeHostName=$3 Version=1"; exit; fi
 for number in $(seq 20000); do echo "node$number"; done""",
     # Every node's first task, one after the other.
@@ -390,11 +431,11 @@ def test_a_script_runs_to_its_end_and_has_the_status_of_the_step(machine, launch
         expected = ["--nnodes=2", f"--nproc-per-node={value(machine, 'devices_per_node')}",
                     f"--rdzv-id={JOB_ID}", "--rdzv-backend=c10d", f"--rdzv-endpoint={address}:17890",
                     "--no-python", "scaleup", "train", "--config", CONFIG]  # fmt: skip
+        if value(machine, "binding_masks") or (value(machine, "sockets") or 1) > 1:
+            expected = ["--numa-binding=exclusive", *expected]
         if suffix:
             own = [f"--local-addr=node{node + 1}{suffix}", f"--rdzv-conf=is_host={1 - node}"]
             expected = own + expected
-        if value(machine, "binding_masks"):
-            expected = ["--numa-binding=exclusive", *expected]
         assert task == expected
 
 
@@ -450,7 +491,8 @@ def test_a_command_that_fails_ends_the_script_before_the_launch(site):
 
 
 @pytest.mark.processes
-def test_the_warning_ends_the_step_in_order_and_its_status_counts(site):
+@pytest.mark.parametrize(("restarts", "again"), [(0, True), (9, True), (10, False)])
+def test_the_warning_ends_the_step_in_order_and_its_status_counts(site, monkeypatch, restarts, again):
     """The step takes a while to end after TERM: the script must wait for it, and not only for the signal."""
     (site / "srun").write_text(
         '#!/bin/bash\ntouch "$SEEN/started"\nuntil [ -e "$SEEN/asked" ]; do sleep 0.05; done\n'
@@ -458,6 +500,7 @@ def test_the_warning_ends_the_step_in_order_and_its_status_counts(site):
     )
     (site / "scancel").write_text('#!/bin/bash\necho "$@" > "$SEEN/asked"\n')
     (site / "scancel").chmod(0o755)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     script = job.render(CONFIG, "practice", 2)
     process = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True)
     until(lambda: (site / "started").exists(), process)
@@ -466,6 +509,8 @@ def test_the_warning_ends_the_step_in_order_and_its_status_counts(site):
     assert process.returncode == 143
     assert out == "The time is nearly up.\nthe model is saved\n"
     assert (site / "asked").read_text() == f"--signal=TERM {JOB_ID}\n"
+    queued = site / "requeued"
+    assert (queued.read_text() if queued.exists() else "") == (f"{JOB_ID}\n" if again else "")
 
 
 def until(true, *processes: subprocess.Popen) -> None:

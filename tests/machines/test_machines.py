@@ -8,14 +8,13 @@ import pytest
 
 from scaleup import machines
 from scaleup.errors import CourseError
-from scaleup.machines import table
+from scaleup.files import read_data
+from scaleup.machines import facts, table
 
 CONTENT = table.content()
 RUNNING = list(machines.operational())
 PLACES = [*RUNNING, "practice"]
 GROUPS = ["identity", "hardware", "queues", "files", "cost", "access", "job"]
-PARTITION = {"partition": str, "qos": (str, type(None)), "hours": (int, float, type(None)),
-             "nodes": (int, type(None))}  # fmt: skip
 # What the four machines that lessons print were said to have when their lessons were written.
 PRINTED = {
     "lumi-g": (8, 64, 191.5, 100),
@@ -37,12 +36,13 @@ def values(name: str) -> dict:
 
 
 def test_the_parts_of_the_file_stand_in_their_order():
-    assert list(CONTENT) == ["sources", "taught", "machines", "practice", "pitfalls"]
+    assert list(CONTENT) == ["sources", "taught", "machines", "announced", "practice", "pitfalls"]
     assert list(CONTENT["machines"])[:10] == [
         "lumi-g", "leonardo-booster", "mn5-acc", "jupiter-booster", "meluxina-gpu", "karolina-gpu",
         "vega-gpu", "deucalion-gpu", "discoverer-plus", "arrhenius-gpu",
     ]  # fmt: skip
-    assert list(CONTENT["machines"])[:10] == RUNNING
+    assert list(CONTENT["machines"]) == RUNNING
+    assert list(CONTENT["announced"]) == list(machines.announced())
     assert CONTENT["taught"] == list(machines.taught()) == list(PRINTED)
 
 
@@ -59,6 +59,27 @@ def test_the_file_follows_the_schema():
         ("lumi-g", "nodes", {"value": 3, "source": None}, "a value needs a source"),
         ("lumi-g", "nodes", {"value": 3}, "a fact is value, source"),
         ("vega-gpu", "partitions", {"value": None, "source": None}, "needs this value"),
+        (
+            "vega-gpu",
+            "partitions",
+            {"value": [{"partition": "gpu", "qos": None, "hours": 2, "nodes": "8"}], "source": "vega_docs"},
+            "'8' is no value for nodes of a queue",
+        ),
+        (
+            "vega-gpu",
+            "partitions",
+            {
+                "value": [{"partition": "gpu", "qos": None, "hours": 2, "nodes": 8, "job": 2}],
+                "source": "vega_docs",
+            },
+            "a queue has no field job",
+        ),
+        (
+            "vega-gpu",
+            "partitions",
+            {"value": [{"partition": "gpu", "qos": None, "hours": 2}], "source": "vega_docs"},
+            "a queue needs nodes",
+        ),
         ("practice", "gpu_request", {"value": None, "source": None}, "needs this value"),
         ("vega-gpu", "color", {"value": "red", "source": "course"}, "not those of the schema"),
     ],
@@ -89,13 +110,46 @@ def test_the_fields_are_unique_and_stand_group_by_group():
 @pytest.mark.parametrize("key", CONTENT["sources"])
 def test_a_source_has_a_title_a_kind_and_a_day_that_is_past_and_is_used(key):
     source = CONTENT["sources"][key]
-    assert set(source) == {"title", "date", "kind"} and source["title"].strip()
+    assert set(source) in ({"title", "url", "date", "kind"}, {"title", "url", "why", "date", "kind"})
+    assert source["title"].strip() and facts.address_problems(source) == []
     assert source["kind"] in table.KINDS
     assert type(source["date"]) is datetime.date
     assert datetime.date(2020, 1, 1) < source["date"] <= datetime.date.today()
-    facts = [fact for fields in CONTENT["machines"].values() for fact in fields.values()]
-    facts += [*CONTENT["practice"].values(), *CONTENT["pitfalls"]]
-    assert any(key in keys(fact["source"]) for fact in facts), "a source that nothing uses"
+    all_of = [*CONTENT["machines"].values(), *CONTENT["announced"].values(), CONTENT["practice"]]
+    said = [fact for fields in all_of for fact in fields.values()] + CONTENT["pitfalls"]
+    assert any(key in keys(fact["source"]) for fact in said), "a source that nothing uses"
+
+
+def test_most_sources_open_and_the_others_are_users_or_ours():
+    closed = {key: source for key, source in CONTENT["sources"].items() if source["url"] is None}
+    assert {source["kind"] for source in closed.values()} <= {"user", "derived", "course", "official"}
+    assert [key for key, source in closed.items() if source["kind"] == "official"] == ["cineca_wiki"]
+    assert len(closed) < len(CONTENT["sources"]) / 5
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ({}, "needs url"),
+        ({"url": None}, "needs why"),
+        ({"url": None, "why": " "}, "needs why"),
+        ({"url": "http://example.org"}, "no address of a page"),
+        ({"url": "https://a b"}, "no address of a page"),
+        ({"url": 3}, "no address of a page"),
+        ({"url": "https://example.org", "why": "lost"}, "without an address"),
+    ],
+)
+def test_an_address_that_does_not_open_is_named(address, said):
+    source = {"title": "A page", "date": datetime.date(2026, 1, 1), "kind": "user"} | address
+    broken = copy.deepcopy(CONTENT)
+    broken["sources"]["vega_docs"] = source
+    found = table.problems(broken)
+    assert len(found) == 1 and said in found[0] and found[0].startswith("vega_docs")
+
+
+@pytest.mark.parametrize("address", [{"url": "https://example.org/a"}, {"url": None, "why": "it was lost"}])
+def test_an_address_or_a_reason_is_enough(address):
+    assert facts.address_problems(address) == []
 
 
 @pytest.mark.parametrize("name", [*CONTENT["machines"], "practice"])
@@ -116,8 +170,7 @@ def test_numbers_are_above_zero_and_texts_are_not_empty(name):
 def test_partitions_have_limits_and_the_first_fits_the_machine(name):
     known = values(name)
     for entry in known["partitions"]:
-        assert set(PARTITION) <= set(entry) <= {*PARTITION, "note"}
-        assert all(isinstance(entry[field], types) for field, types in PARTITION.items())
+        assert table.queue_problems(entry) == []
         assert entry["hours"] is None or 0 < entry["hours"] <= 24 * 7, "hours, not minutes"
         assert entry["nodes"] is None or 0 < entry["nodes"] <= known["nodes"]
     longest = max((entry["hours"] or 0) for entry in known["partitions"])
@@ -210,7 +263,7 @@ def test_what_jupiter_reached_is_below_its_peak():
 
 
 def test_a_loaded_fact_carries_the_title_the_date_and_the_kind_of_its_source():
-    assert list(machines.load()) == list(CONTENT["machines"])
+    assert list(machines.load()) == [*CONTENT["machines"], *CONTENT["announced"]]
     fact = machines.machine("lumi-g")["peak_bf16_tflops"]
     raw = CONTENT["machines"]["lumi-g"]["peak_bf16_tflops"]
     source = CONTENT["sources"][raw["source"]]
@@ -222,15 +275,69 @@ def test_a_loaded_fact_carries_the_title_the_date_and_the_kind_of_its_source():
 def test_a_fact_of_several_sources_shows_all_titles_and_days():
     fact = machines.machine("lumi-g")["environment"]
     known = [CONTENT["sources"][key] for key in CONTENT["machines"]["lumi-g"]["environment"]["source"]]
-    assert len(known) == 4
+    assert len(known) == 6
     assert fact.source == "; ".join(source["title"] for source in known)
-    assert fact.date == ", ".join(str(source["date"]) for source in known)
-    assert fact.kind == "official, course"
+    assert fact.date == ", ".join(dict.fromkeys(str(source["date"]) for source in known))
+    assert fact.kind == "official, course, user"
+    assert fact.links.count("](https://") == len(known)
+    assert fact.links.endswith(f"[{known[-1]['title']}]({known[-1]['url']}), {known[-1]['date']}")
 
 
 def test_an_unknown_value_says_so_and_is_never_a_number():
     assert str(machines.Fact(None)) == "unknown"
     assert str(machines.machine("vega-gpu")["memory_gb"]) == "unknown"
+
+
+def test_a_source_without_an_address_is_named_without_a_link():
+    fact = machines.machine("meluxina-ai")["contracted"]
+    assert fact.links == "Survey of AI infrastructure in the EU-27, citing EuroHPC JU pages, 2026-10-10"
+
+
+# ---- machines to come ----
+
+
+@pytest.mark.parametrize("name", CONTENT["announced"])
+def test_an_announced_machine_has_every_field_and_takes_no_jobs(name):
+    known = machines.machine(name)
+    assert set(known) == {field.name for field in machines.FIELDS} | set(CONTENT["announced"][name])
+    assert name not in machines.operational() and str(known["status"]).startswith("announced: ")
+    assert known["partitions"].value is None and known["node_hour_cost"].value is None
+    assert all(fact.sources for fact in known.values() if fact.value is not None)
+
+
+def test_the_machines_of_the_ai_factories_that_are_contracted_are_announced():
+    contracted = {"mn5-ai", "it4lia", "mimer", "meluxina-ai", "hammerhai", "lumi-ai"}
+    assert contracted | {"alice-recoque", "daedalus", "leonardo-lisa"} <= set(machines.announced())
+    assert all(machines.machine(name)["contracted"].value for name in contracted)
+
+
+@pytest.mark.parametrize(
+    ("field", "fact", "said"),
+    [
+        ("color", {"value": "red", "source": "survey"}, "not those of an announced machine"),
+        ("nodes", {"value": "many", "source": "survey"}, "has the wrong type"),
+        ("nodes", {"value": 3, "source": "a friend"}, "the source a friend is not in the list"),
+        ("nodes", {"value": 3, "source": None}, "a value needs a source"),
+        ("nodes", {"value": 3}, "a fact is value, source"),
+        ("status", {"value": "operational", "source": "survey"}, "begins with announced"),
+    ],
+)
+def test_a_break_of_an_announced_machine_is_named(field, fact, said):
+    broken = copy.deepcopy(CONTENT)
+    entry = broken["announced"]["leonardo-lisa"]
+    entry[field] = fact
+    found = table.problems(broken)
+    assert len(found) == 1 and said in found[0] and found[0].startswith("leonardo-lisa")
+
+
+def test_an_announced_machine_needs_its_place_and_is_not_one_that_runs():
+    broken = copy.deepcopy(CONTENT)
+    del broken["announced"]["mimer"]["country"]
+    broken["announced"]["vega-gpu"] = broken["announced"]["nlaif"]
+    assert table.problems(broken) == [
+        "mimer: it needs country.",
+        "vega-gpu: a machine runs or is announced, not both.",
+    ]
 
 
 def test_practice_is_a_machine_but_not_one_of_the_list():
@@ -283,3 +390,20 @@ def test_pitfalls_of_a_machine_are_its_own_and_then_those_of_all():
     assert len([p for p in found if p.machines is None]) == len(everywhere) > 0
     with pytest.raises(CourseError):
         machines.pitfalls("zzzzzz")
+
+
+@pytest.mark.parametrize(
+    "name", ["machines", "prices", "grand_challenge", "storage", "energy", "published_runs"]
+)
+def test_every_source_of_every_file_has_an_address_or_says_why(name):
+    problems = []
+    for key, source in read_data(f"{name}.yml")["sources"].items():
+        many = source["url"] if isinstance(source.get("url"), list) else None
+        entries = [{"url": url} for url in many] if many else [source]
+        problems += [f"{key}: {said}" for entry in entries for said in facts.address_problems(entry)]
+    assert problems == []
+
+
+def test_sharding_runs_lead_to_their_pages():
+    for url in read_data("sharding_runs.yml")["sources"].values():
+        assert facts.address_problems({"url": url}) == []

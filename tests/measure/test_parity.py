@@ -85,6 +85,19 @@ def test_a_tensor_of_zeros_is_compared_absolutely():
     assert not parity.compare(zeros, {"gradient": torch.full((3,), 1e-4)}).equal
 
 
+def test_a_tensor_may_be_on_one_rank_only_but_every_copy_has_to_be_right():
+    reference, whole = pair()
+    stages = [{name: whole[name]} for name in whole]
+    assert parity.compare(reference, *stages).equal
+    assert parity.compare(reference, *stages[:2]).first == "parameter weight is missing"
+    stale = whole | {"parameter weight": whole["parameter weight"] + 0.1}
+    assert parity.compare(reference, whole, stale).first == "parameter weight by 2.5e-02 on rank 1"
+    assert (
+        parity.compare(reference, {**whole}, {"extra": torch.ones(1)}).first
+        == "extra is not in the reference"
+    )
+
+
 # What is recorded
 
 
@@ -113,6 +126,7 @@ def test_a_snapshot_holds_loss_gradients_and_parameters_as_copies():
 def test_wrappers_do_not_change_names():
     bare = nn.Sequential(nn.Linear(2, 1))
     names = set(parity.snapshot(bare, 0.5))
+    assert set(parity.snapshot(bare, None)) == names - {"loss"}, "a rank without a loss"
     assert names == {"loss", "parameter 0.weight", "parameter 0.bias"}
     assert set(parity.snapshot(Wrapper("module", bare), 0.5)) == names
     assert set(parity.snapshot(Wrapper("module", Wrapper("_orig_mod", bare)), 0.5)) == names

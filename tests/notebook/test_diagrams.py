@@ -370,3 +370,25 @@ def test_the_map_marks_where_one_is():
 def test_words_are_wrapped_and_none_is_lost():
     lines = wrapped(LONG, 100)
     assert len(lines) > 2 and " ".join(lines) == LONG
+
+
+def test_a_second_panel_tells_another_amount_and_is_hollow_where_a_row_does_not_fit():
+    rows = {"a": {"plain": 60}, "b": {"plain": 100}}
+    amounts = {"a": 18.2, "b": 17.6}
+    asked = {"limit": 63, "verdicts": ("fits", "over"), "notes": {"a": "ours"}}
+    picture = diagrams.bars("x", rows, unit="GiB", **asked, beside=amounts, beside_name="s a step")
+    svg, words = picture.svg(), words_of(picture.svg())
+    assert svg.count('class="ghost"') == 1 and svg.count('class="plain"') == 3
+    assert words["← ours"] < min(words["18.2"], words["17.6"])
+    assert "Beside it, s a step: a 18.2; b 17.6, hollow." in picture.alt
+
+
+def test_a_thin_slice_can_be_seen_and_stays_inside():
+    held = {"state": [Piece("optimizer state", "1/64", part, 64) for part in (0, 63)]}
+    boxes = re.findall(
+        r'<rect x="([\d.]+)"[^>]*width="([\d.]+)"[^>]*class="([^"]+)"', diagrams.on_ranks("x", held).svg()
+    )
+    ghosts = [(float(x), float(w)) for x, w, kind in boxes if kind == "ghost"]
+    thin = [(float(x), float(w)) for x, w, kind in boxes if kind == "optimizer-state"][:2]
+    for (x, w), (left, width) in zip(thin, ghosts, strict=True):
+        assert w == 8 and left <= x and x + w <= left + width + 1e-6

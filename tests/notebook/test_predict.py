@@ -58,7 +58,7 @@ def test_numbers_of_other_libraries_are_numbers(value):
 def test_three_dots_ask_for_the_learners_number_and_stop_nothing():
     asked = repr(predict("step time", ..., "s"))
     assert asked == "step time: … s. Write your number where the … stands, then run this cell."
-    assert repr(predict("ranks", ...)).startswith("ranks: …. Write your number")
+    assert repr(predict("ranks", ...)).startswith("ranks: … Write your number")
     assert repr(compare("step time", 0.53)) == "step time: measured ≈ 0.530 s, and you predicted no number"
     assert repr(compare("step time", 2, "derived")) == "step time: derived 2 s, and you predicted no number"
     assert repr(predict("step time", 0.8, "s")) == "predicted step time: 0.8 s"
@@ -90,6 +90,7 @@ def test_a_count_has_no_decimals():
     predict("ranks", 4, "ranks")
     said = repr(compare("ranks", 8, "counted"))
     assert said == "ranks: you predicted 4 ranks, counted 8 ranks, predicted / counted 0.500"
+    assert "counted 3,072 ranks" in repr(compare("ranks", 3072, "counted"))  # whole numbers are not rounded
 
 
 def test_a_kind_of_number_that_nobody_knows_is_refused():

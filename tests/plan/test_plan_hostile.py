@@ -46,6 +46,7 @@ FACTS = {
     "memory_gb": 80,
     "peak_bf16_tflops": 989,
     "memory_bandwidth_gb_s": 3350,
+    "link_gb_s_per_device": 450,
     "network_gb_s_per_node": 100,
     "billing_unit": "node-hour",
     "node_hour_cost": 1,

@@ -10,7 +10,7 @@ import pytest
 from scaleup import cli, machines
 from scaleup.errors import CourseError
 from scaleup.plan import browser, plan
-from scaleup.plan.given_machine import queue_remarks
+from scaleup.plan.given_machine import machine_from, queue_remarks
 from scaleup.plan.panel import panel
 from scaleup.plan.question import Question, answer, machine_facts
 
@@ -136,3 +136,15 @@ def test_a_queue_that_takes_fewer_nodes_is_named(machine, nodes, says):
 def test_a_machine_of_unknown_size_is_planned():
     facts = {"device": "H100", "devices_per_node": 8}
     assert answer(Question("llama-3-8b", "rented", nodes=500), facts).best.nodes == 500
+
+
+def test_a_link_of_the_machine_is_used_and_a_stock_part_is_assumed_otherwise():
+    for name in machines.taught():
+        facts = machine_facts(name)
+        given, stock = dict(facts), dict(facts) | {"link_gb_s_per_device": None}
+        said = machines.machine(name)["link_gb_s_per_device"].value
+        assert given["link_gb_s_per_device"] == said
+        link = machine_from(stock)[0].accelerator.link_bytes_s
+        assert said is None or link == pytest.approx(said * 1e9), f"{name}: two homes of one fact differ"
+        other, _, _ = machine_from(given | {"link_gb_s_per_device": 77})
+        assert other.accelerator.link_bytes_s == pytest.approx(77e9)

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from scaleup import cli, machines
+from scaleup.config import load
 from scaleup.errors import CourseError
+from scaleup.parallel.refusals import reasons
 from scaleup.plan import given_machine, question
 
 PLAN = ["plan", "--model", "llama-3-8b", "--machine", "lumi-g", "--nodes", "2", "--global-batch", "64"]
@@ -56,6 +58,70 @@ def test_questions_of_a_budget(capsys):
     assert "wall time" in printed(capsys, "--deadline", "1e5", "--tokens", "1e9")
     assert cli.main(["plan", "--machine", "lumi-g", "--largest", "100", "--global-batch", "64"]) == 0
     assert "The largest public model is" in capsys.readouterr().out
+
+
+CONFIG = """
+[model]
+vocab_size = 32000
+layers = 16
+heads = 16
+dim = 2048
+hidden = 5632
+context = 2048
+[data]
+seq = 2048
+[train]
+global_batch = 256
+micro_batch = 2
+dtype = "bfloat16"
+"""
+
+
+def configured(folder, capsys, parallel: str = "", *words: str) -> str:
+    (folder / "run.toml").write_text(CONFIG + parallel)
+    where = ["--machine", "lumi-g", "--nodes", "2", *words]
+    assert cli.main(["plan", "--config", str(folder / "run.toml"), *where]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("parallel", "layout", "section"),
+    [
+        ("", "dp 16, tp 1, pp 1, ZeRO 3", "dp = 1\nshard = 16\ntp = 1\npp = 1\ncp = 1\nep = 1"),
+        ("[parallel]\ntp = 4", "dp 4, tp 4, pp 1, ZeRO 0, micro-batch 2", "dp = 4\nshard = 1\ntp = 4"),
+        ("[parallel]\nshard = 16", "dp 16, tp 1, pp 1, ZeRO 3, micro-batch 2", "dp = 1\nshard = 16\ntp = 1"),
+        (
+            "[parallel]\npp = 4\nschedule = 'Interleaved1F1B'", "dp 4, tp 1, pp 4, vp 2, ZeRO 0",
+            'schedule = "Interleaved1F1B"\nmicro_batches = 32',
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_for_training_is_planned_and_its_section_is_accepted(
+    parallel, layout, section, tmp_path, capsys
+):
+    out = configured(tmp_path, capsys, parallel)
+    assert layout in out and section in out
+    printed = out[out.rindex("[train]") :]
+    again = CONFIG.replace("global_batch = 256\nmicro_batch = 2\n", "").replace(
+        "[train]", printed.split("[parallel]")[0]
+    )
+    (tmp_path / "again.toml").write_text(again + "[parallel]" + printed.split("[parallel]")[1])
+    config = load(tmp_path / "again.toml")
+    assert not list(reasons(config, 16))
+
+
+@pytest.mark.parametrize(
+    ("parallel", "words", "says"),
+    [
+        ("[parallel]\ntp = 3", [], "tp=3 takes 3 ranks"),
+        ("[parallel]\nshard = 4", [], "over all copies or over none, not dp=4 x shard=4"),
+        ("", ["--model", "llama-3-8b"], "Leave out --model"),
+    ],
+)
+def test_what_cannot_be_trained_is_not_planned(parallel, words, says, tmp_path, capsys):
+    (tmp_path / "run.toml").write_text(CONFIG + parallel)
+    file = str(tmp_path / "run.toml")
+    assert says in refused(capsys, "--config", file, "--machine", "lumi-g", "--nodes", "2", *words)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The practice supercomputer: a real Slurm that starts, works, survives and leaves nothing."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -163,16 +164,21 @@ def test_what_scaleup_job_writes_for_this_machine_trains_on_it(up, tmp_path, lau
     assert "step 2: loss" in log
 
 
-def test_the_warning_before_the_end_saves_the_model(up, tmp_path):
+def test_the_warning_before_the_end_saves_and_the_same_job_goes_on(up, tmp_path):
     number = rendered_job(tmp_path / "work", "torchrun", steps=10_000)
     folder = Path(os.environ["SCALEUP_HOME"], ".scaleup/runs/two-nodes")
     shutil.rmtree(folder, ignore_errors=True)
     log = tmp_path / "work" / f"two-nodes-{number}.out"
     assert until((folder / "metrics.jsonl").exists, 120), log.read_text()
     practice.run("scancel", "--signal=USR1", "--batch", number)
-    assert practice.wait(number) == "FAILED", "the run is not finished, and says so"
+    goes_on = "goes on after step "
+    assert until(lambda: goes_on in log.read_text(), 300), log.read_text()
+    practice.run("scancel", number)
+    practice.wait(number)  # its nodes are the next test's
     said = log.read_text()
     assert "The time is nearly up." in said and "stopped by SIGTERM" in said
+    done = int(said.partition(goes_on)[2].split()[0])
+    assert (folder / "checkpoints" / f"step-{done:08}" / "manifest.json").exists()
     assert (folder / "model.pt").exists()
 
 
@@ -428,3 +434,50 @@ def test_without_slurm_the_lessons_that_need_it_are_left_out_with_a_sentence(hom
     left_out = ("*/4-on-the-machine/*", "*/notebooks/3-many-devices/collectives.ipynb")
     assert said.stdout.splitlines() == [f"--ignore-glob={path}" for path in left_out]
     assert said.stderr.startswith("Slurm is not on this machine.") and "left out" in said.stderr
+
+
+def test_a_course_in_a_folder_with_a_space_has_a_cluster(tmp_path):
+    (tmp_path / "Scale Up").mkdir()
+    with at_home(make_home(tmp_path / "Scale Up")):
+        assert " " not in str(practice.up(nodes=1).folder)
+        assert practice.run("srun", "--account=practice", "pwd").stdout.strip().endswith("Scale Up")
+
+
+def test_a_dead_controller_is_told_at_once_and_mended(home):
+    practice.up(nodes=1)
+    for process in cluster._supervisor().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "slurmctld":
+                process.kill()
+    assert until(lambda: cluster.dead_parts() == [cluster.CONTROLLER])
+    assert practice.status() == "Up, but without the controller. This mends it: scaleup practice up"
+    practice.up()
+    assert cluster.dead_parts() == [] and "1 nodes, mode" in practice.status()
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(home, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(configuration, "write", full)
+    with pytest.raises(CourseError, match=r"No space left on device\. If the disk is full, make room"):
+        practice.up()
+    assert not cluster.folder().exists()
+
+
+def test_a_folder_in_path_that_cannot_be_looked_into_is_passed_by(monkeypatch):
+    monkeypatch.setenv("PATH", f"/{'x' * 300}:{os.environ['PATH']}")  # too long a name: not even stat works
+    assert slurm.find() == slurm.find()
+
+
+def test_the_cluster_of_a_notebook_ends_with_its_kernel_unless_jobs_are_there(home):
+    practice.up(nodes=1)
+    number = cluster._supervisor().pid
+    cluster._end_with_notebook(number + 1)
+    job = submit("--wrap=sleep 600")
+    cluster._end_with_notebook(number)
+    assert practice.is_up()
+    practice.run("scancel", job)
+    practice.wait(job)
+    cluster._end_with_notebook(number)
+    assert not practice.is_up()

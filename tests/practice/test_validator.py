@@ -17,7 +17,7 @@ from scaleup.computer import slurm
 from scaleup.errors import CourseError
 from scaleup.machines import job
 from scaleup.paths import root
-from scaleup.practice import cluster, stand_in, validator
+from scaleup.practice import checking, cluster, cost_remarks, stand_in, validator
 from scaleup.practice import request as requests
 from scaleup.practice.request import request
 from scaleup.practice.validator import Validator
@@ -90,10 +90,15 @@ def test_a_rendered_script_is_accepted(ask, machine, nodes, launch):
 @needs_slurm
 @pytest.mark.parametrize(
     ("machine", "queue"),
-    [(name, job.label(queue)) for name in RUNNING for queue in fact(name, "partitions")[1:]],
+    [
+        pytest.param(name, queue, id=f"{name}:{job.label(queue)}")
+        for name in RUNNING
+        for queue in fact(name, "partitions")[1:]
+        if not any(unfit(queue) for unfit in job.UNFIT)
+    ],
 )
-def test_every_queue_takes_a_job_of_one_node(ask, machine, queue):
-    assert ask(machine, script(machine, 1, queue)).accepted
+def test_every_queue_takes_its_smallest_job(ask, machine, queue):
+    assert ask(machine, script(machine, queue.get("least_nodes", 1), job.label(queue))).accepted
 
 
 @needs_slurm
@@ -129,8 +134,9 @@ def test_other_ways_to_ask_are_accepted_too(ask, machine, option, new):
 # Refused: one line of a good script is changed. First the same mistakes on every machine.
 
 TIME = "Requested time limit is invalid"
-NODES = "Node count specification invalid"
-SIZE = "Requested node configuration is not available|More processors requested than permitted"
+POLICY = "Job violates accounting/QOS policy"  # what a QOS holds on the machine, and a plugin here
+NODES = f"Node count specification invalid|{POLICY}"
+SIZE = f"Requested node configuration is not available|More processors requested than permitted|{POLICY}"
 ACCOUNT = "Invalid account or account/partition combination"
 PARTITION = "Invalid partition name"
 QOS = "Invalid qos specification"
@@ -151,12 +157,14 @@ def mistakes(machine: str):
     )  # fmt: skip
     near = partition[:-1] + ("x" if partition[-1] != "x" else "y")
     yield ("partition", f"--partition={near}", PARTITION, f"{name} has no partition '{near}'; ")
-    yield (
-        "partition",
-        "",
-        "No partition specified",
-        f"Name a partition of {name}, such as --partition={partition}.",
-    )
+    default = any(queue.get("default") for queue in fact(machine, "partitions"))
+    if not default and machine != "mn5-acc":  # there the QOS decides
+        yield (
+            "partition",
+            "",
+            "No partition specified",
+            f"Name a partition of {name}, such as --partition={partition}.",
+        )
     yield (
         "nodes", f"--nodes={most + 1}", f"{NODES}|{SIZE}",
         f"{shown} takes at most {most} node{'s' * (most > 1)}; the script asks for {most + 1}.",
@@ -231,7 +239,7 @@ def test_a_mistake_is_refused_with_both_voices(ask, machine, option, new, words,
          "A node of LUMI-G has 8 devices; the script asks for 9."),
         ("lumi-g", "gpus-per-node", "--gpus-per-task=9", SIZE,
          "A node of LUMI-G has 8 devices; the script asks for 9."),
-        ("lumi-g", "gpus-per-node", "--gpus-per-node=mi250:8", SIZE,
+        ("lumi-g", "gpus-per-node", "--gpus-per-node=mi300:8", SIZE,
          "Ask for the devices of a node of LUMI-G with --gpus-per-node=8."),
         ("lumi-g", "gpus-per-node", "--gres=gcd:8", "Invalid generic resource",
          "Ask for the devices of a node of LUMI-G with --gpus-per-node=8."),
@@ -240,14 +248,14 @@ def test_a_mistake_is_refused_with_both_voices(ask, machine, option, new, words,
         ("lumi-g", "cpus-per-task", "-z", "invalid option", "sbatch has no option -z; remove it."),
         ("lumi-g", "time", "-t 3:00:00 -p dev-g", TIME,
          "dev-g takes at most 2 hours; the script asks for 3."),
-        ("lumi-g", "open-mode", "--constraint=cache", "Invalid feature",
-         "The data do not say what LUMI-G takes for --constraint; remove it to check the rest."),
         ("leonardo-booster", "partition", "-p boost_usr_prod -q boost_qos_dbg", TIME,
          "boost_usr_prod with --qos=boost_qos_dbg takes at most 0.5 hours; the script asks for 1."),
         ("leonardo-booster", "partition", "-p boost_usr_prod -q boost_qos_debug", QOS,
          "boost_usr_prod of Leonardo Booster has no QOS 'boost_qos_debug'; did you mean boost_qos_dbg?"),
-        ("leonardo-booster", "partition", "--partition=lrd_all_serial", NODES,
-         "lrd_all_serial takes at most 1 node; the script asks for 2."),
+        ("leonardo-booster", "partition", "--partition=lrd_all_serial", SIZE,
+         "lrd_all_serial takes at most 1 node; the script asks for 2. A node of lrd_all_serial of Leonardo "
+         "Booster has no devices; the script asks for 4. A node of lrd_all_serial of Leonardo Booster has 8 "
+         "cores; the script asks for 32."),
         ("mn5-acc", "qos", "--qos=acc_ehcp", QOS,
          "acc of MareNostrum 5 ACC has no QOS 'acc_ehcp'; did you mean acc_ehpc?"),
         ("mn5-acc", "account", "--account=startup", ACCOUNT,
@@ -288,7 +296,7 @@ def test_an_option_below_the_first_command_is_pointed_out(ask):
     verdict = ask("lumi-g", text)
     assert not verdict.accepted
     assert verdict.advice.endswith(
-        f" Line {number} is below the first command, and there Slurm ignores #SBATCH."
+        f" Lines {number} to {number + 11} are below the first command, and there Slurm ignores #SBATCH."
     )
 
 
@@ -325,6 +333,8 @@ def test_a_pattern_that_lua_cannot_say_is_no_silent_mistake():
 
 # Accepted, with a remark
 
+WASTE = {rule.name for rule in cost_remarks.RULES}
+
 
 @needs_slurm
 @pytest.mark.parametrize(
@@ -336,9 +346,7 @@ def test_a_pattern_that_lua_cannot_say_is_no_silent_mistake():
          "The job gets whole nodes and pays for all 4 devices of each, but the script asks for none."),
         ("leonardo-booster", {"gres": "--gres=gpu:3"},
          "The job gets whole nodes and pays for all 4 devices of each, but the script asks for 3."),
-        ("vega-gpu", {"gres": "--gres=gpu:1"},
-         "The job gets whole nodes and pays for all 4 devices of each, but the script asks for 1."),
-        ("mn5-acc", {"exclusive": "", "gres": "--gres=gpu:1"},
+        ("mn5-acc", {"exclusive": "", "gres": "--gres=gpu:1", "cpus-per-task": "--cpus-per-task=20"},
          "The job gets whole nodes and pays for all 4 devices of each, but the script asks for 1."),
         ("mn5-acc", {"exclusive": "", "gres": "--gres=gpu:1", "nodes": "--nodes=1",
                      "cpus-per-task": "--cpus-per-task=20"}, ""),
@@ -353,11 +361,11 @@ def test_a_pattern_that_lua_cannot_say_is_no_silent_mistake():
          "The share of 1 device of Deucalion GPU is 32 cores; the script asks for 33, "
          "and the larger share is charged."),
         ("lumi-g", {"partition": "-p small-g", "gpus-per-node": "--gpus-per-node=2",
-                    "cpus-per-task": "-c 28"},
+                    "cpus-per-task": "-c 28", "mem": "--mem=120G"},
          "The share of 2 devices of LUMI-G is 14 cores; the script asks for 28, "
          "and the larger share is charged."),
         ("lumi-g", {"partition": "-p small-g", "gpus-per-node": "--gpus-per-node=2",
-                    "cpus-per-task": "-c 14"},
+                    "cpus-per-task": "-c 14", "mem": "--mem=120G"},
          ""),
     ],
 )  # fmt: skip
@@ -367,7 +375,8 @@ def test_waste_is_a_remark(ask, machine, changes, remark):
         text = change(text, option, new)
     verdict = ask(machine, text)
     assert verdict.accepted, verdict
-    assert verdict.advice == remark
+    found = [each for each in verdict.remarks if each.name in WASTE]
+    assert " ".join(each.sentence for each in found) == remark
 
 
 # Reading
@@ -467,13 +476,14 @@ def test_a_scheduler_that_does_not_start_says_why_and_leaves_nothing(monkeypatch
 def test_the_command_prints_both_voices(tmp_path, capsys):
     path = tmp_path / "job.sh"
     path.write_text(script("vega-gpu"))
-    assert validator.main(path, "vega-gpu") == 0
+    assert checking.main(path, "vega-gpu", once=True) == 0
     out = capsys.readouterr().out
     assert re.match(r"sbatch: Job 1 to start at .*\nAccepted, by a Slurm with the limits of ", out)
     path.write_text(change(script("vega-gpu"), "account", ""))
-    assert validator.main(path, "vega-gpu") == 1
+    assert checking.main(path, "vega-gpu", once=True) == 1
     out = capsys.readouterr().out
-    assert ACCOUNT in out and out.endswith("--account=my_project.\n") and "Accepted" not in out
+    assert ACCOUNT in out and "  Name the account of your project, such as --account=my_project.\n" in out
+    assert "Accepted" not in out
 
 
 # Nothing is left behind
@@ -553,7 +563,8 @@ def test_two_at_once_do_not_meet(mode, tmp_path):
         with Validator("karolina-gpu", mode) as other:
             assert one.folder != two.folder
             assert one.check(path).accepted and two.check(path).accepted
-            assert other.check(path).advice == "Accounts of Karolina GPU look like PROJECT-ID; " \
-                "the script says 'my_project'."  # fmt: skip
+            assert other.check(path).advice.startswith(
+                "Accounts of Karolina GPU look like PROJECT-ID; the script says 'my_project'."
+            )
         assert one.check(path).accepted
         assert two.check(path).accepted

@@ -4,6 +4,7 @@ import html
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +29,23 @@ LESSONS = [
 ]
 NOTEBOOKS = [file for file in ENTRIES if (TOP / f"{file}.ipynb").is_file()]
 TEXTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "book").rglob("*.md"))]
+
+
+def onward(text: str) -> str:
+    """The last link to a lesson in a lesson's closing words: where it sends its reader."""
+    links = re.findall(r"\]\(([^)#\s]+)\.ipynb", text)
+    return next((link.split("/")[-1] for link in reversed(links) if "exercises/" not in link), "")
+
+
+def test_the_last_lesson_that_is_linked_counts_and_no_exercise():
+    assert onward("[a](../1/a.ipynb), [b](b.ipynb#x), the [exercises](../../exercises/1/c.ipynb)") == "b"
+    assert onward("the [exercises](../../exercises/1/c.ipynb)") == ""
+
+
+@pytest.mark.parametrize(("lesson", "following"), list(pairwise(LESSONS)))
+def test_every_lesson_ends_with_a_link_to_the_next(lesson, following):
+    last = json.loads((TOP / f"notebooks/{lesson}.ipynb").read_text())["cells"][-1]
+    assert onward("".join(last["source"])) == following.split("/")[-1]
 
 
 class Page(HTMLParser):
@@ -132,7 +150,7 @@ def test_every_stored_output_is_on_the_page(site, pages, file):
             )
             if any(kind.startswith("image/") for kind in data):
                 images += 1
-            elif "text/html" not in data:
+            elif not {"text/html", "text/markdown"} & data.keys():
                 said = " ".join("".join(output.get("text", data.get("text/plain", ""))).split())
                 said = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", said).split())
                 if said not in text:
@@ -206,7 +224,7 @@ def test_the_first_page_sends_each_audience_to_one_place(site):
         r'<div class="sd-card-body.*?sd-card-footer.*?</div>', (site / "book/index.html").read_text(), re.S
     )
     assert [re.findall(r'href="([^"#]+)', card) for card in cards] == [
-        ["start/install.html"], ["instructors/index.html"], ["plan.html"],
+        ["start/install.html"], ["instructors/index.html"], ["access/index.html"],
     ]  # fmt: skip
 
 

@@ -1,13 +1,10 @@
 """The planner on the published page: Python in a real browser, from this site alone, usable by keyboard."""
 
-import functools
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 
 import pytest
-from chromium import chromium, needs_chromium, new_page
+from chromium import needs_chromium, new_page, served_page
 from playwright.sync_api import Page, expect
 from test_pictures import LOOK, SMALLEST
 
@@ -21,28 +18,11 @@ pytestmark = [
 ]
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *words):
-        pass
-
-
 @pytest.fixture(scope="module")
 def page(site) -> Iterator[Page]:
     """The planner's page in Chromium, served as any web server would."""
-    handler = functools.partial(Quiet, directory=str(site))
-    with (
-        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
-        chromium() as browser,
-    ):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        opened = new_page(browser)
-        opened.asked, opened.errors = [], []
-        opened.on("request", lambda request: opened.asked.append(request.url))
-        opened.on("pageerror", lambda error: opened.errors.append(str(error)))
-        opened.home = f"http://127.0.0.1:{server.server_port}/"
-        opened.goto(f"{opened.home}book/plan.html")
+    with served_page(site, "book/plan.html") as opened:
         yield opened
-        server.shutdown()
 
 
 def answered(page: Page) -> dict:

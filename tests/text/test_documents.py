@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleup.errors import CourseError
-from scaleup.text.documents import MIB, Block, Reading, blocks, find, partitions, read, read_folder
+from scaleup.text.prepare.documents import MIB, Block, Reading, blocks, find, partitions, read, read_folder
 
 
 def write_lines(path, records):
@@ -230,7 +230,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from scaleup.errors import CourseError
-from scaleup.text.documents import blocks, read
+from scaleup.text.prepare.documents import blocks, read
 folder, source = Path(sys.argv[1]), sys.argv[2]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaleup.text import duplicates
-from scaleup.text.duplicates import (
+from scaleup.text.prepare import duplicates
+from scaleup.text.prepare.duplicates import (
     PERMUTATIONS,
     band_keys,
     bands_for,

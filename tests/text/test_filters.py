@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaleup.text import filters
-from scaleup.text.filters import RULES, first_reason, scrub, tidy
+from scaleup.text.prepare import filters
+from scaleup.text.prepare.filters import RULES, first_reason, scrub, tidy
 
 PROSE = "The cluster was slow on Monday, and nobody knew why until the logs were read with care."
 

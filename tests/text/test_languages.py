@@ -2,7 +2,7 @@
 
 import pytest
 
-from scaleup.text import languages
+from scaleup.text.prepare import languages
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 
 from scaleup.errors import CourseError
 from scaleup.files import read_data
-from scaleup.text import corpus, languages, multilingual
-from scaleup.text.documents import read_folder
-from scaleup.text.duplicates import normal
-from scaleup.text.filters import scrub
+from scaleup.text import corpus
+from scaleup.text.prepare import languages, multilingual
+from scaleup.text.prepare.documents import read_folder
+from scaleup.text.prepare.duplicates import normal
+from scaleup.text.prepare.filters import scrub
 
 FACTS = read_data("corpus.yml")["multilingual"]
 

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from scaleup.errors import CourseError
-from scaleup.text.documents import Document
-from scaleup.text.optouts import OptOuts, read_list
+from scaleup.text.prepare.documents import Document
+from scaleup.text.prepare.optouts import OptOuts, read_list
 
 
 def test_lines_are_read_without_remarks(tmp_path):

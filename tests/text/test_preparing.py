@@ -20,12 +20,13 @@ from conftest import until
 
 from scaleup import cli
 from scaleup.errors import CourseError
-from scaleup.text import corpus, preparing, shards
-from scaleup.text.duplicates import near_duplicates, normal
-from scaleup.text.filters import RULES
-from scaleup.text.packing import end_of_text, is_held_out
-from scaleup.text.preparing import prepare
-from scaleup.text.recipe import Recipe
+from scaleup.text import corpus, shards
+from scaleup.text.prepare import preparing
+from scaleup.text.prepare.duplicates import near_duplicates, normal
+from scaleup.text.prepare.filters import RULES
+from scaleup.text.prepare.packing import end_of_text, is_held_out
+from scaleup.text.prepare.preparing import prepare
+from scaleup.text.prepare.recipe import Recipe
 
 platform.processor()  # asks a program, and remembers the answer, which Dask wants of each worker
 
@@ -291,7 +292,7 @@ HELD = """
 import sys, time
 from pathlib import Path
 from scaleup import cli
-from scaleup.text import preparing
+from scaleup.text.prepare import preparing
 
 class Bar(preparing.tqdm):
     seen = 0
@@ -640,7 +641,7 @@ def test_the_command_needs_both_folders(raw, capsys):
 
 
 def test_the_report_names_what_was_kept_removed_and_never_found(done, raw):
-    from scaleup.text.prepare_shell import report
+    from scaleup.text.prepare.prepare_shell import report
 
     manifest = shards.read_manifest(done) | {
         "opt_outs": [{"line": "blgo/*", "files": 0, "documents": 0}],
@@ -662,14 +663,14 @@ def test_sizes_that_are_no_numbers(raw, tmp_path, capsys, name, value):
 
 
 def test_languages_may_be_written_with_spaces():
-    from scaleup.text.prepare_shell import recipe
+    from scaleup.text.prepare.prepare_shell import recipe
 
     words = ["prepare", "a", "--out", "b", "--languages", "en, de"]
     assert recipe(cli.parser().parse_args(words)).languages == ("en", "de")
 
 
 def test_a_preparing_that_keeps_nothing_says_so(monkeypatch, capsys, done):
-    from scaleup.text import prepare_shell
+    from scaleup.text.prepare import prepare_shell
 
     empty = shards.read_manifest(done) | {"shards": []}
     monkeypatch.setattr(prepare_shell, "prepare", lambda *_, **__: empty)

@@ -16,7 +16,8 @@ from scaleup.computer.resources import usable_cores
 from scaleup.errors import CourseError
 from scaleup.model import GPT, GPTConfig
 from scaleup.paths import root
-from scaleup.text import corpus, filters
+from scaleup.text import corpus
+from scaleup.text.prepare import filters
 
 SHAPE = GPTConfig(vocab_size=97, layers=2, heads=2, dim=16, hidden=40, context=24)
 HOME = root() / "book" / "reference"

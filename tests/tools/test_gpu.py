@@ -12,8 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tools import gpu, gpu_page, gpu_parts, gpu_steps, gpu_work
-from tools.gpu_device import Device
+from tools.gpu import page as gpu_page
+from tools.gpu import parts as gpu_parts
+from tools.gpu import run as gpu
+from tools.gpu import steps as gpu_steps
+from tools.gpu import work as gpu_work
+from tools.gpu.device import Device
 
 from scaleup import measure
 from scaleup.errors import CourseError
@@ -215,12 +219,15 @@ def test_one_rank_adds_up_alone_and_the_environment_is_as_before(parts):
 
 
 def test_every_name_of_a_gpu_that_is_used_exists():
-    text = (root() / "tools/gpu_device.py").read_text("utf-8")
+    text = (root() / "tools/gpu/device.py").read_text("utf-8")
     names = {name.rstrip(".") for name in re.findall(r"torch\.(cuda\.[\w.]+)", text)}
     assert len(names) > 8
     assert [name for name in sorted(names) if not operator.attrgetter(name)(torch)] == []
-    for file in ("gpu.py", "gpu_work.py", "gpu_steps.py", "gpu_parts.py"):
-        assert "torch.cuda" not in (root() / "tools" / file).read_text("utf-8")
+    others = set((root() / "tools/gpu").glob("*.py")) - {
+        root() / "tools/gpu/device.py",
+        root() / "tools/gpu/__init__.py",
+    }
+    assert len(others) == 6 and not [file for file in others if "torch.cuda" in file.read_text("utf-8")]
 
 
 @pytest.fixture
@@ -438,7 +445,7 @@ def test_the_committed_page_is_in_step_with_the_records():
     made = gpu_page.pages()
     assert set(made) == {PAGE, recorded.folder() / "README.md"}
     stale = [file.name for file, text in made.items() if file.read_text("utf-8") != text]
-    assert stale == [], "run: python -m tools.gpu_page"
+    assert stale == [], "run: python -m tools.gpu.page"
 
 
 def test_every_record_that_was_sent_is_whole_and_says_nothing_of_its_machine():

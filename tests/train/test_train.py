@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_course import VOCAB, make_course
+from small_course import VOCAB, as_toml, make_course
 
 from scaleup import ranks, train
-from scaleup.config import Config, DataConfig, TrainConfig
+from scaleup.config import Config, DataConfig, ParallelConfig, TrainConfig
 from scaleup.errors import CourseError
 from scaleup.model import GPT, GPTConfig, next_token_loss
 from scaleup.text import corpus
@@ -28,6 +28,7 @@ from scaleup.text.windows import Windows
 from scaleup.train import join, loop
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "parity_train.py"
+ENDED = PROGRAM.with_name("train_ended.py")
 MODEL = {"vocab_size": VOCAB, "layers": 1, "heads": 2, "dim": 32, "hidden": 48, "context": 32}
 
 
@@ -182,14 +183,6 @@ def test_earlier_runs_are_set_aside_however_fast_they_follow(course):
     assert all((f / "model.pt").exists() and f.name.startswith("test") for f in folders)
 
 
-def as_toml(config: Config) -> str:
-    tables = dataclasses.asdict(config)
-    lines = [f"out = {json.dumps(tables.pop('out'))}"]
-    for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-    return "\n".join(lines)
-
-
 @pytest.mark.processes
 def test_an_interrupt_keeps_what_was_finished(course, tmp_path):
     (tmp_path / "long.toml").write_text(as_toml(settings(steps=1_000_000, validate_every=1_000_000)))
@@ -318,6 +311,58 @@ def test_several_ranks_train_as_one(world_size, micro_batch, course, tmp_path):
         "one folder a run, whatever the number of ranks"
     )
     assert len(entries(run_folder(course))) == 6
+
+
+SPLIT = {
+    "shards of tensors": ({"shard": 2, "tp": 2}, {}),
+    "stages of copies": ({"pp": 2, "schedule": "Interleaved1F1B"}, {"micro_batch": 1}),
+}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_split_model_is_trained_and_saved_as_one_rank_does(name, course, tmp_path):
+    """On four ranks, and without a word: nothing that PyTorch warns of is ours to leave."""
+    parallel, changes = SPLIT[name]
+    small = dataclasses.replace(settings(), model=GPTConfig(**MODEL | {"layers": 4}))
+    expected = train.train(small, quiet=True)
+    one = torch.load(run_folder(course) / "model.pt")
+    split = dataclasses.replace(
+        small,
+        parallel=ParallelConfig(**parallel),
+        train=dataclasses.replace(small.train, **{"micro_batch": 2} | changes),
+    )
+    (tmp_path / "run.toml").write_text(as_toml(split))
+    result = ranks.run(PROGRAM, 4, tmp_path / "run.toml", quiet=True)
+    said = [[line.split(":")[0] for line in lines] for lines in result.output.values()]
+    assert said == [["step 3", "step 6"], [], [], []], result.output
+    assert [step["loss"] for step in result.results[0]] == pytest.approx(losses(expected), abs=1e-5)
+    found = torch.load(run_folder(course) / "model.pt")
+    assert found.keys() == one.keys() and len(entries(run_folder(course))) == 6
+    for key, tensor in found.items():
+        assert type(tensor) is torch.Tensor
+        torch.testing.assert_close(tensor, one[key], rtol=0, atol=1e-4, msg=key)
+
+
+@pytest.mark.processes
+def test_a_split_model_is_saved_when_the_time_is_up(course, tmp_path):
+    """One of two ranks gets SIGTERM after its third step: both end in order, and all of it is saved."""
+    long = dataclasses.replace(settings(steps=1000, micro_batch=4), parallel=ParallelConfig(tp=2))
+    (tmp_path / "run.toml").write_text(as_toml(long))
+    with pytest.raises(ranks.RanksFailed):
+        ranks.run(ENDED, 2, tmp_path / "run.toml", quiet=True)
+    written = entries(run_folder(course))
+    assert 3 <= len(written) <= 10
+    model = stored_model(run_folder(course))
+    torch.manual_seed(1)
+    assert not torch.equal(model.head.weight, GPT(GPTConfig(**MODEL)).head.weight)
+
+
+def test_ways_that_cannot_run_are_refused_before_anything_is_done(course):
+    wrong = dataclasses.replace(settings(), parallel=ParallelConfig(tp=2))
+    with pytest.raises(CourseError, match="tp=2 takes 2 ranks or a multiple of them, and there are 1"):
+        train.train(wrong)
+    assert not run_folder(course).exists()
 
 
 def free_port() -> int:

@@ -188,7 +188,7 @@ values(
                    "each is trace.amdahl(share of the time from begin to end, factor): for the log and "
                    "for the "
                    "idle time the factor is math.inf, for the products 2",
-                   (2, 2, 2), (1.5, 1.03, 3.3)),
+                   (5, 5, 5), (1.5, 1.03, 3.3)),
     hint="Share of the whole time, then 1 / (1 - share + share / factor).",
     done=f"the log {GAINS[0]:.2f} times, the products {GAINS[1]:.2f} times, {GAINS[2]:.2f} times at most",
     also=[says((*GAINS[:2], math.inf), "give three numbers, none of them infinite: (without the log's time, "

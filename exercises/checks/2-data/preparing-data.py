@@ -11,7 +11,8 @@ import numpy as np
 from scaleup.errors import CourseError
 from scaleup.exercises import NotYet, code, rules, says, slip
 from scaleup.exercises.slips import is_number
-from scaleup.text import filters, shards
+from scaleup.text import shards
+from scaleup.text.prepare import filters
 
 TOTAL_MB, WORKERS, SPEED, HALF_MB, TIMES = 240_000, 32, 2, 2_000, 5
 
@@ -169,7 +170,7 @@ rules(
      slip(lambda seen: seen.no_dots,
           "+12.34.56.78 became a telephone number: only a space or a hyphen divides groups",
           pattern(r"\+\d(?:[ .-]?\d){7,14}(?![ .-]?\d)"),
-          "from scaleup.text import filters\ndef blot(text):\n    return filters.scrub(text)[0]"),
+          "from scaleup.text.prepare import filters\ndef blot(text):\n    return filters.scrub(text)[0]"),
      slip(lambda seen: seen.no_long,
           "twenty digits became a telephone number, or a part of them did: it has at most 15, and no digit "
           "follows",

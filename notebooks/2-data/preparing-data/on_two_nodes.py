@@ -11,8 +11,8 @@ from pathlib import Path
 from dask.distributed import Client
 from dask_jobqueue import SLURMCluster
 
-from scaleup.text import preparing
-from scaleup.text.recipe import Recipe
+from scaleup.text.prepare import preparing
+from scaleup.text.prepare.recipe import Recipe
 
 
 def main(raw: Path, out: Path, tokenizer: Path, opt_out: Path) -> None:

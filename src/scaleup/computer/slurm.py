@@ -46,6 +46,9 @@ class Slurm:
                 link = folder / part / name
                 link.unlink(missing_ok=True)
                 link.symlink_to(program)
+        if self.plugins:  # whose own path may have a space, which slurm.conf cannot say
+            (folder / "plugins").unlink(missing_ok=True)
+            (folder / "plugins").symlink_to(self.plugins)
 
     def environment(self) -> dict[str, str]:
         return {"LD_LIBRARY_PATH": self.libraries} if self.libraries else {}
@@ -85,7 +88,8 @@ def available() -> bool:
 def _program(name: str) -> Path | None:
     # The practice cluster's own commands may be first in PATH; those are not an installation.
     places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin".split(":")
-    path = ":".join(place for place in places if not Path(place, ".practice").exists())
+    # os.path.exists, unlike Path.exists, also says no where a folder cannot be looked into.
+    path = ":".join(place for place in places if not os.path.exists(os.path.join(place, ".practice")))
     found = shutil.which(name, path=path)
     return Path(found).resolve() if found else None
 

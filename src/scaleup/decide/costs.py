@@ -1,6 +1,7 @@
 """Supercomputer, cloud or own cluster: what a token costs in each, in money and in days.
 
-Facts and assumptions are in `data/prices.yml`. Money is in EUR, a device-hour is one device for one hour.
+Facts and assumptions are in `data/prices.yml`, the routes' in `data/access.yml`. Money is in EUR, a
+device-hour is one device for one hour.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..access import doors
 from ..errors import CourseError
 from ..files import read_data
-from ..machines.facts import Fact, Source
+from ..machines.facts import Fact, source_of
 from ..words import did_you_mean
 
 KINDS = ("statistics", "tariff", "copy", "quote", "survey", "paper", "press", "blog", "notes")
@@ -45,15 +47,11 @@ def facts() -> dict[str, Fact]:
     """Every fact of the file by its name."""
     known = content()["sources"]
 
-    def source(key: str) -> Source:
-        entry = known[key]
-        return Source(key, entry["title"], str(entry["date"]), entry["kind"], entry["url"])
-
     found = {}
     for name, entry in content()["facts"].items():
         keys = entry["source"] or []
         keys = [keys] if isinstance(keys, str) else keys
-        sources = tuple(map(source, keys))
+        sources = tuple(source_of(key, known[key]) for key in keys)
         found[name] = Fact(entry["value"], sources, entry.get("note", ""), entry["unit"])
     return found
 
@@ -235,17 +233,18 @@ def route(gpu_hours: float) -> Route:
     One source lets the Fast Lane begin at 10,000; here it begins where the Playground ends.
     """
     hours = _number("gpu_hours", gpu_hours)
-    if hours <= fact("playground_hours").value:
-        return _route("Playground", "playground")
-    if hours <= fact("fast_lane_hours").value:
-        return _route("Fast Lane", "fast_lane")
+    known = doors.modes()
+    if hours <= known["playground"]["most"].value:
+        return _route(known["playground"])
+    if hours <= known["fast-lane"]["most"].value:
+        return _route(known["fast-lane"])
     half_of_the_gap = 365.25 / 24 / 2  # two cut-offs a month, and one is ready on any day between them
-    return _route("Large Scale", "large_scale", before=half_of_the_gap)
+    return _route(known["large-scale"], before=half_of_the_gap)
 
 
-def _route(name: str, key: str, before: float = 0.0) -> Route:
-    decision = calendar_days(fact(f"{key}_days").value)
-    return Route(name, before + decision, fact(f"{key}_months").value * 365.25 / 12)
+def _route(mode: doors.Mode, before: float = 0.0) -> Route:
+    decision = calendar_days(mode["decision_days"].value)
+    return Route(str(mode["name"]), before + decision, max(mode["months"].value) * 365.25 / 12)
 
 
 def week(a: Values) -> float:

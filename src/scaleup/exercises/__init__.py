@@ -1,4 +1,4 @@
-"""Exercises: `slips` writes checks, `judge` applies them, `progress` remembers, `reset` puts things back.
+"""Exercises: `slips` and `letters` write checks, `judge` applies them, `progress` remembers, `reset` resets.
 
 `starters` derives what a learner opens from the solution, `run_lesson` runs it for `scaleup check`. The
 checks themselves are in `exercises/checks/PART/LESSON.py`.
@@ -7,6 +7,7 @@ checks themselves are in `exercises/checks/PART/LESSON.py`.
 from .answers import AS_GIVEN, EMPTY
 from .judge import check, judge
 from .lessons import exercise_names, find_lesson, lessons, load_checks, write_edited
+from .letters import letter_set, word_each
 from .progress import Row, progress, progress_path, progress_table
 from .register import (
     Checks,
@@ -36,6 +37,8 @@ __all__ = [
     "says",
     "slip",
     "values",
+    "letter_set",
+    "word_each",
     "AS_GIVEN",
     "Checks",
     "EMPTY",

@@ -19,6 +19,8 @@ from .starters import PLACEHOLDER, derive, parse, solution_of, starter_of, unfol
 
 EMPTY = "write your answer where the … stands"
 
+PROGRAMS = (".py", ".sh")  # files with code in them
+AS_GIVEN_TEXT = "is still as it was given: change it as the task says, save it, run the check again"
 AS_GIVEN = "the code is still as it was given: find what is wrong in it, change it, run the check again"
 
 
@@ -118,4 +120,6 @@ def untouched_file(lesson: str, path: Path) -> str | None:
         return None
     if starter == source.read_text("utf-8"):
         return None
-    return f"{EMPTY} in {path.name}" if PLACEHOLDER in starter else AS_GIVEN
+    if PLACEHOLDER in starter:
+        return f"{EMPTY} in {path.name}"
+    return AS_GIVEN if path.suffix in PROGRAMS else f"{path.name} {AS_GIVEN_TEXT}"

@@ -163,9 +163,10 @@ def values(
 ) -> None:
     """The answer is a number, or a tuple of as many numbers as `right`.
 
-    `slips` are {wrong value: sentence}, each an example of itself; where none is met and the answer is not
-    `right` up to the share `within`, `otherwise` is told, and its test is not looked at. `ask` answers what
-    has another form. Tensors and arrays of numbers are taken as numbers.
+    `slips` are {wrong value: sentence}, each an example of itself. One that differs from `right` in a single
+    number is told for that number, too, when others are wrong as well. Where none is met and the answer is
+    not `right` up to the share `within`, `otherwise` is told, and its test is not looked at. `ask` answers
+    what has another form. Tensors and arrays of numbers are taken as numbers.
     """
     count = len(right) if isinstance(right, tuple) else 1
     shapeless = [says("a word", ask), says([1.0] * (count + 1), ask)]
@@ -182,6 +183,18 @@ def values(
 
     table = [slip(lambda given, value=value: close(given, value, within), sentence, value)
              for value, sentence in slips.items()]  # fmt: skip
+    for value, sentence in slips.items() if count > 1 else ():
+        odd = [place for place in range(count) if not close(value[place], right[place], within)]
+        if len(odd) == 1:
+            place, other = odd[0], (odd[0] + 1) % count
+            also_wrong = (*value[:other], 7.77 * right[other] + 1.0, *value[other + 1 :])
+            table.append(
+                slip(
+                    lambda given, place=place, value=value: close(given[place], value[place], within),
+                    sentence,
+                    also_wrong,
+                )
+            )
     table.append(slip(lambda given: not close(given, right, within), otherwise.sentence, *otherwise.examples))
     rules(name, see, table, hint=hint, done=done, also=[*shapeless, *also])
 
@@ -233,6 +246,7 @@ def formula(
             want = truth(*row)
             try:
                 got = answer(*copy.deepcopy(row))
+                got = got.tolist() if getattr(got, "ndim", None) == 0 else got  # a tensor of one number
                 if not is_number(got):
                     raise NotYet(f"what {function} returns has to be a number, not {got!r:.40}")
             except Exception:

@@ -4,7 +4,7 @@ This computer is in `scaleup.computer`; what pretends to be a supercomputer is i
 """
 
 from .facts import Fact, Source
-from .table import FIELDS, Field, Machine, Pitfall, load, machine, operational, pitfalls, taught
+from .table import FIELDS, Field, Machine, Pitfall, announced, load, machine, operational, pitfalls, taught
 
 __all__ = [
     "FIELDS",
@@ -13,6 +13,7 @@ __all__ = [
     "Machine",
     "Pitfall",
     "Source",
+    "announced",
     "load",
     "machine",
     "operational",

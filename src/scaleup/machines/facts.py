@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where facts come from: `kind` is one of those that its file names, `date` an ISO day."""
+    """Where facts come from: `kind` is one of those that its file names, `date` an ISO day.
+
+    Without an address, `why` says why there is none.
+    """
 
     key: str
     title: str
     date: str
     kind: str
     url: str | None = None
+    why: str = ""
+
+
+def source_of(key: str, entry: Mapping[str, Any]) -> Source:
+    """A source as its file has it: title, date, kind, url and, where that is null, why."""
+    return Source(key, entry["title"], str(entry["date"]), entry["kind"], entry["url"], entry.get("why", ""))
+
+
+def address_problems(entry: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the address of a source, a sentence each: a link, or null and why."""
+    if "url" not in entry:
+        return ["a source needs url: an address, or null and why."]
+    url, why = entry["url"], entry.get("why")
+    if url is None:
+        return [] if isinstance(why, str) and why.strip() else ["a source without an address needs why."]
+    if not isinstance(url, str) or not re.fullmatch(r"https://\S+", url):
+        return [f"{url!r} is no address of a page."]
+    return ["why is for a source without an address."] if "why" in entry else []
 
 
 @dataclass(frozen=True)
@@ -40,6 +63,14 @@ class Fact:
     def kind(self) -> str:
         """The kinds of all its sources, each once."""
         return ", ".join(dict.fromkeys(source.kind for source in self.sources))
+
+    @property
+    def links(self) -> str:
+        """Its sources in Markdown, each with its day and, where it has an address, as a link."""
+        return "; ".join(
+            f"{f'[{source.title}]({source.url})' if source.url else source.title}, {source.date}"
+            for source in self.sources
+        )
 
     def __str__(self) -> str:
         return "unknown" if self.value is None else str(self.value)

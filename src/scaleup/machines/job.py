@@ -15,11 +15,18 @@ from pathlib import Path
 from .. import machines
 from ..config import load
 from ..errors import CourseError
+from ..parallel.refusals import reasons
 from ..paths import root, state
 from ..words import count, nearest
 from .job_script import ACCOUNTS, Job, fitting_batch, label, limits, script
 
 LAUNCHES = ("torchrun", "srun")
+# Queues that no script of whole nodes with all their devices is for, and why.
+UNFIT = {
+    lambda queue: queue.get("devices") == 0: "has no devices",
+    lambda queue: queue["nodes"] == 1 and "cores" in queue: "gives no whole node",
+    lambda queue: queue.get("on_request", False): "is open only to projects that asked for it",
+}
 SHORTEST = 0.1  # hours; less would leave no time before the warning
 
 
@@ -35,7 +42,7 @@ def render(
 
     `hours` is the wall time, one hour unless the queue allows less; `queue` a partition or QOS, the first
     in the data unless named. Raises CourseError for what the machine would refuse. A global batch
-    that does not fit is a remark in the script; the command line refuses it, with `check_batch`.
+    or [parallel] that does not fit is a remark in the script; the command line refuses it: `check_ways`.
     """
     return script(make_job(config_path, machine_id, nodes, hours, queue, launch, own(machine_id)))
 
@@ -45,24 +52,21 @@ def example(machine_id: str) -> str:
     return script(make_job(root() / "data" / "two-nodes.toml", machine_id, 2, None, None, "torchrun", {}))
 
 
-def check_batch(config_path: str | Path, machine_id: str, nodes: int) -> None:
-    """Raises CourseError if the ranks cannot share out the global batch, and says which batch would fit."""
-    from ..train import accumulation
-
+def check_ways(config_path: str | Path, machine_id: str, nodes: int) -> None:
+    """Raises CourseError if so many ranks cannot train this, and says which batch would fit."""
     config = load(config_path)
     ranks = nodes * machines.machine(machine_id)["devices_per_node"].value
-    try:
-        accumulation(config.train, ranks)
-    except CourseError as error:
+    for reason in reasons(config, ranks):
         fits = fitting_batch(config, ranks)
-        raise CourseError(f"{error} train.global_batch={fits} would fit.") from None
+        hint = f" train.global_batch={fits} would fit." if reason.startswith("train.global_batch") else ""
+        raise CourseError(f"{reason}{hint}")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """`scaleup job`: print the script, or write it to a file that must not be there yet."""
     wanted = arguments.config, arguments.machine, arguments.nodes
     text = render(*wanted, arguments.hours, arguments.queue, arguments.launch)
-    check_batch(*wanted)
+    check_ways(*wanted)
     if not arguments.out:
         print(text, end="")
         return
@@ -139,11 +143,19 @@ def choose(name: str, queues: list[dict], nodes: int, hours: float | None, wante
         raise CourseError(f"{name} has no queue '{wanted}'. {hint}Its queues: {', '.join(known)}.")
 
     def takes(queue: dict) -> bool:
-        return nodes <= (queue["nodes"] or nodes) and (hours or 0) <= (queue["hours"] or math.inf)
+        fits = nodes <= (queue["nodes"] or nodes) and (hours or 0) <= (queue["hours"] or math.inf)
+        return fits and nodes >= queue.get("least_nodes", 1)
 
+    if reason := next((said for field, said in UNFIT.items() if field(found[0])), ""):
+        usual = label(queues[0])
+        raise CourseError(f"The queue {label(found[0])} of {name} {reason}. The usual one is {usual}.")
     if takes(found[0]):
         return found[0]
-    others = [label(queue) for queue in queues if queue["nodes"] and takes(queue)]
+    others = [
+        label(queue)
+        for queue in queues
+        if queue["nodes"] and takes(queue) and not any(unfit(queue) for unfit in UNFIT)
+    ]
     hint = f", or see whether {' or '.join(others)} suits with --queue" if others else ""
     asked = count(nodes, "node") + (f" for {count(hours, 'hour')}" if hours else "")
     raise CourseError(

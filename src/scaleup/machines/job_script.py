@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
+from ..parallel.refusals import AXES, filled, reasons
 from ..words import count
 from . import Machine
 
@@ -25,17 +26,23 @@ OPTIONS = {
     "--threads-per-core=1": "counts cores, not hardware threads",
 }
 OFFLINE = "export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1 WANDB_MODE=offline"
+# Of torch.compile: on a shared file system all ranks would write into the same folder.
+CACHES_REMARK = "# Compiled kernels stay on the node: on a shared file system the ranks' caches collide."
+CACHES = (
+    'export TRITON_CACHE_DIR="/tmp/$USER-triton-$SLURM_JOB_ID" '
+    'TORCHINDUCTOR_CACHE_DIR="/tmp/$USER-inductor-$SLURM_JOB_ID"'
+)
 TRAP = f"""\
-# {WARNING} s before the end every rank gets TERM, and rank 0 saves the model. It goes through scancel,
+# {WARNING} s before the end every rank gets TERM, and the ranks save a checkpoint. It goes through scancel,
 # because srun answers a TERM of its own by killing its tasks.
-stopping=
 trap 'stopping=1; echo "The time is nearly up."; scancel --signal=TERM "$SLURM_JOB_ID" || true' USR1"""
 ENDING = """\
 status=0
 wait "$step" || status=$?
-if [ "$stopping" ]; then  # the signal ended that wait, not the step: wait again
+if [ "${stopping:-}" ]; then  # the signal ended that wait, not the step; unfinished, it is queued anew
     status=0
     wait "$step" || status=$?
+    [ "$status" = 0 ] || [ "${SLURM_RESTART_COUNT:-0}" -ge 10 ] || scontrol requeue "$SLURM_JOB_ID" || true
 fi
 exit "$status"  # the step's status is the job's"""
 
@@ -73,8 +80,12 @@ class Job:
 
 
 def fitting_batch(config: Config, ranks: int) -> int:
-    """The smallest global batch, at least the present one, that `ranks` ranks can share out."""
-    together = config.train.micro_batch * ranks
+    """The smallest global batch, at least the present one, that `ranks` ranks can share out.
+
+    Ranks of cp, tp and pp work on the same sequences.
+    """
+    ways = config.parallel
+    together = config.train.micro_batch * max(1, ranks // (ways.cp * ways.tp * ways.pp))
     return together * math.ceil(config.train.global_batch / together)
 
 
@@ -87,7 +98,8 @@ def label(queue: dict) -> str:
 def limits(queue: dict) -> str:
     """'at most 64 nodes and 24 hours', as far as it is known."""
     known = [count(queue[f"{unit}s"], unit) for unit in ("node", "hour") if queue[f"{unit}s"]]
-    return f"at most {' and '.join(known)}" if known else "limits unknown"
+    least = f", at least {queue['least_nodes']} nodes" if "least_nodes" in queue else ""
+    return (f"at most {' and '.join(known)}" if known else "limits unknown") + least
 
 
 def script(job: Job) -> str:
@@ -114,19 +126,34 @@ def sentence(note: str) -> str:
 
 
 def header(job: Job) -> str:
-    size = f"{count(job.nodes, 'node')} x {job.devices} devices = {count(job.ranks, 'rank')}"
-    lines = ["#!/bin/bash", f"# {job.config.out}, {job.fact('name')}: {size}.", *remark(cost(job))]
+    size = f"{count(job.nodes, 'node')} x {job.devices} devices = {count(job.ranks, 'rank')}{shared(job)}"
+    shell = "#!/bin/bash -l" if job.fact("login_shell") else "#!/bin/bash"  # -l: the site's modules are known
+    lines = [shell, f"# {job.config.out}, {job.fact('name')}: {size}.", *remark(cost(job))]
     batch, fits = job.config.train.global_batch, fitting_batch(job.config, job.ranks)
-    if batch % (job.config.train.micro_batch * job.ranks):
+    for reason in reasons(job.config, job.ranks):
+        if reason.startswith("train.global_batch"):
+            reason = f"{job.ranks} ranks cannot share out global_batch = {batch}; {fits} would fit."
+        lines += remark(f"Change {job.config_path} first: {reason}")
+    if (tp := job.config.parallel.tp) > job.devices:
         lines += remark(
-            f"Change {job.config_path} first: {job.ranks} ranks cannot share out global_batch = {batch}; "
-            f"{fits} would fit."
+            f"tp={tp} crosses nodes of {job.devices} devices, and tensor parallelism sends most: a tp of "
+            f"{job.devices} at most stays on the links inside a node."
         )
     lines += [
         "# Submit it in the course's folder: sbatch FILE. The machine's facts, sources and dates are in",
         "# data/machines.yml: compare them with sinfo.",
     ]
     return "\n".join(lines)
+
+
+def shared(job: Job) -> str:
+    """How the ranks share the work, where it is not by copies alone: ' (dp=2 x shard=4 x tp=2)'."""
+    ways = job.config.parallel
+    if all(getattr(ways, way) == 1 for way in AXES if way != "dp") and ways.ep == 1:
+        return ""
+    ways = filled(ways, job.ranks)
+    said = " x ".join(f"{way}={size}" for way in AXES if (size := getattr(ways, way)) > 1)
+    return f" ({said}{f', ep={ways.ep} within dp x shard' if ways.ep > 1 else ''})"
 
 
 def cost(job: Job) -> str:
@@ -176,9 +203,9 @@ def directives(job: Job) -> str:
     lines += [(option, OPTIONS.get(option, "as published")) for option in job.fact("job_options") or []]
     lines += [
         (f"--time={clock(job.hours)}", "then Slurm ends the job"),
-        ("--output=%x-%j.out", "name and id of the job; Slurm makes no folder for a log"),
+        ("--output=%x-%j.out", "name and id of the job; before 23.02 Slurm makes no folder for a log"),
         ("--open-mode=append", "a restarted job goes on in the same log"),
-        ("--requeue", "when a node fails, Slurm may start the job again, from its beginning"),
+        ("--requeue", "when a node fails, Slurm may start the job again: it goes on from its checkpoint"),
         (f"--signal=B:USR1@{WARNING}", f"tells this script {WARNING} s before the time is up"),
     ]
     note = job.queue.get("note")
@@ -202,6 +229,8 @@ def setup(job: Job) -> str:
     lines += python(job)
     lines.append("set -u  # not before: modules read variables that are not set")
     lines += network(job)
+    if not job.practice:
+        lines += [CACHES_REMARK, CACHES]
     internet = job.fact("internet_on_compute")
     if not internet:
         known = (
@@ -251,8 +280,7 @@ def rendezvous(job: Job) -> str:
             lines += [
                 f"SUFFIX={suffix}  # of a node's name on the fast network",
                 'getent hosts "$MASTER_ADDR$SUFFIX" > /dev/null || SUFFIX=  # unknown: take the plain name',
-                'MASTER_ADDR="$MASTER_ADDR$SUFFIX"',
-                "export SUFFIX",
+                'export SUFFIX MASTER_ADDR="$MASTER_ADDR$SUFFIX"',
             ]
         if job.practice:
             lines.append("# Its address: on one computer the nodes' names may mean nothing.")
@@ -292,9 +320,9 @@ def srun(job: Job, tasks: int, options: list[str]) -> list[str]:
 
 def torchrun_step(job: Job) -> tuple[list[str], list[str]]:
     remarks = [
-        f"# srun starts one task a node, torchrun the {job.devices} ranks of a node. srun does not inherit",
-        "# --cpus-per-task. The step runs in the background: the script must be free for the trap. When one",
-        "# task fails, --kill-on-bad-exit ends the others instead of letting them wait for it.",
+        f"# srun starts one task a node, torchrun the {job.devices} ranks of a node. In Slurm 22.05 and",
+        "# 23.02 srun wants --cpus-per-task again. The step is in the background for the trap. When one task",
+        "# fails, --kill-on-bad-exit ends the others instead of letting them wait for it.",
     ]
     lines = srun(job, 1, job.fact("srun_options") or [])
     suffix = job.fact("master_suffix")
@@ -311,10 +339,14 @@ def torchrun_step(job: Job) -> tuple[list[str], list[str]]:
         lines.append('torchrun --local-addr="$MASTER_ADDR"')
     else:
         lines.append("torchrun")
-    if job.fact("binding_masks"):
+    words = [f'--nnodes="$SLURM_NNODES" --nproc-per-node={job.devices}']
+    if job.fact("binding_masks") or (job.fact("sockets") or 1) > 1:
         remarks.append("# --numa-binding gives each rank the cores near its device; it needs numactl.")
-        lines[-1] += " --numa-binding=exclusive"
-    lines[-1] += f' --nnodes="$SLURM_NNODES" --nproc-per-node={job.devices}'
+        words.insert(0, "--numa-binding=exclusive")
+    if suffix and job.nodes > 1:
+        lines.append(" ".join(words))  # the line before is long enough
+    else:
+        lines[-1] = " ".join([lines[-1], *words])
     lines.append('--rdzv-id="$SLURM_JOB_ID" --rdzv-backend=c10d --rdzv-endpoint="$MASTER_ADDR:$MASTER_PORT"')
     lines.append(f"--no-python {train(job)}")
     return remarks, lines
@@ -322,8 +354,8 @@ def torchrun_step(job: Job) -> tuple[list[str], list[str]]:
 
 def srun_step(job: Job) -> tuple[list[str], list[str]]:
     remarks = [
-        "# srun starts every rank; scaleup reads its number from Slurm's variables. srun does not inherit",
-        "# --cpus-per-task. The step runs in the background: the script must be free for the trap. When one",
+        "# srun starts every rank; scaleup reads its number from Slurm's variables. In Slurm 22.05",
+        "# and 23.02 srun wants --cpus-per-task again. The step is in the background for the trap. When one",
         "# rank fails, --kill-on-bad-exit ends the others instead of letting them wait for it.",
     ]
     options = [o for o in job.fact("srun_options") or [] if not o.startswith("--cpu-bind")]  # for torchrun

@@ -1,8 +1,8 @@
-"""Measuring a training step: time with its spread, bytes, traces, rates of a device, MFU, parity.
+"""Measuring a training step: time with its spread, bytes, energy, traces, rates of a device, MFU, parity.
 
 `timing` times, `rates` finds what a device reaches, `memory_use` where bytes go, `trace` reads a profiler's
-record, `utilisation` counts, `parity` proves that N ranks equal one, `alpha_beta` fits times of messages,
-`recorded` reads what was measured on a GPU. May import the model, the ranks and below.
+record, `utilisation` counts, `energy_counters` reads joules, `parity` proves that N ranks equal one,
+`alpha_beta` fits times of messages, `recorded` reads a GPU's records. May import the model, ranks and below.
 """
 
 from .memory_use import MemoryUse, kept_for_backward, watch

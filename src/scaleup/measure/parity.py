@@ -23,12 +23,14 @@ from ..errors import CourseError
 Snapshot = dict[str, Tensor]
 
 
-def snapshot(model: nn.Module, loss: Tensor | float) -> Snapshot:
+def snapshot(model: nn.Module, loss: Tensor | float | None) -> Snapshot:
     """Loss, every gradient and every parameter, in full and on the CPU; keys "loss", "gradient NAME", …
 
-    Sharded tensors are gathered, so every rank has to call this.
+    Sharded tensors are gathered, so every rank has to call this. A rank that has no loss gives None.
     """
-    found: Snapshot = {"loss": torch.as_tensor(loss).detach().cpu().double().reshape(())}
+    found: Snapshot = {}
+    if loss is not None:
+        found["loss"] = torch.as_tensor(loss).detach().cpu().double().reshape(())
     named = [(clean(name), p) for name, p in model.named_parameters()]
     for name, parameter in named:
         if parameter.grad is not None:
@@ -49,10 +51,18 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.cpu().clone()
 
 
-def record(model: nn.Module, loss: Tensor | float) -> None:
-    """Called by a program on every rank after a step: rank 0 stores the snapshot where `prove` looks."""
-    found = snapshot(model, loss)
-    rank = dist.get_rank() if dist.is_initialized() else 0
+def record(model: nn.Module, loss: Tensor | float | None) -> None:
+    """Called by a program on every rank after a step: rank 0 stores all snapshots where `prove` looks.
+
+    All of them, because a stage of a pipeline or an expert lives on some ranks only, and because copies that
+    should be equal may not be.
+    """
+    found = [snapshot(model, loss)]
+    rank = 0
+    if dist.is_initialized():
+        rank, everybody = dist.get_rank(), [None] * dist.get_world_size()
+        dist.gather_object(found[0], everybody if rank == 0 else None)
+        found = everybody
     if rank == 0 and (place := os.environ.get("SCALEUP_PARITY")):
         torch.save(found, place)
 
@@ -76,27 +86,28 @@ class Difference:
         return f"differ: {self.first} (tolerance {self.tolerance:g})"
 
 
-def compare(reference: Snapshot, other: Snapshot, tolerance: float = 1e-5) -> Difference:
+def compare(reference: Snapshot, *others: Snapshot, tolerance: float = 1e-5) -> Difference:
     """Compare tensor by tensor; the difference is max |a - b| / max |a|, per tensor.
 
     Relative to each tensor's own size, because gradients are small: an absolute tolerance would hide
-    a wrong one.
+    a wrong one. Of several ranks each may lack a tensor, but not all of them, and every copy is compared.
     """
     largest, first = 0.0, None
     for name, expected in reference.items():
-        got = other.get(name)
-        if got is None:
+        copies = {rank: other[name] for rank, other in enumerate(others) if name in other}
+        if not copies:
             first = first or f"{name} is missing"
-            continue
-        if got.shape != expected.shape:
-            first = first or f"{name} has shape {tuple(got.shape)}, not {tuple(expected.shape)}"
-            continue
-        scale = expected.abs().max().item() or 1.0
-        distance = (expected.double() - got.double()).abs().max().item() / scale
-        largest = max(largest, math.inf if math.isnan(distance) else distance)
-        if not distance <= tolerance:  # also catches NaN
-            first = first or f"{name} by {distance:.1e}"
-    for name in other:
+        for rank, got in copies.items():
+            where = f" on rank {rank}" if rank else ""
+            if got.shape != expected.shape:
+                first = first or f"{name} has shape {tuple(got.shape)}, not {tuple(expected.shape)}{where}"
+                continue
+            scale = expected.abs().max().item() or 1.0
+            distance = (expected.double() - got.double()).abs().max().item() / scale
+            largest = max(largest, math.inf if math.isnan(distance) else distance)
+            if not distance <= tolerance:  # also catches NaN
+                first = first or f"{name} by {distance:.1e}{where}"
+    for name in [name for other in others for name in other]:
         if name not in reference:
             first = first or f"{name} is not in the reference"
     return Difference(len(reference), largest, first, tolerance)
@@ -107,7 +118,8 @@ def prove(
 ) -> dict[int, Difference]:
     """Run `program` on one rank and on each world size; return {world size: difference to one rank}.
 
-    The program must call `record(model, loss)` once on every rank. Raises CourseError if it never does.
+    The program calls `record(model, loss)` once on every rank, with the loss over all ranks, or None where a
+    rank has none. Raises CourseError if it never does.
     """
     with tempfile.TemporaryDirectory() as folder:
         snapshots = {}
@@ -117,4 +129,5 @@ def prove(
             if not place.exists():
                 raise CourseError(f"{program} never recorded a step. Call parity.record(model, loss) in it.")
             snapshots[world_size] = torch.load(place)
-    return {n: compare(snapshots[1], snapshots[n], tolerance) for n in snapshots if n != 1}
+    one = snapshots[1][0]
+    return {n: compare(one, *snapshots[n], tolerance=tolerance) for n in snapshots if n != 1}

@@ -22,9 +22,8 @@ class Prediction:
 
     def __repr__(self) -> str:
         if self.value is None:
-            return (
-                f"{self.what}: …{_unit(self.unit)}. Write your number where the … stands, then run this cell."
-            )
+            blank = f"…{_unit(self.unit)}." if self.unit else "…"
+            return f"{self.what}: {blank} Write your number where the … stands, then run this cell."
         return f"predicted {self.what}: {_exactly(self.value)}{_unit(self.unit)}"
 
 
@@ -44,7 +43,9 @@ class Comparison:
             return f"no prediction for '{self.what}' yet: run predict('{self.what}', …) first"
         unit = _unit(self.predicted.unit)
         sign = "≈ " if self.kind == "measured" else ""
-        found = f"{self.kind} {sign}{_rounded(self.value)}{unit}"
+        exact = self.kind == "counted" and type(self.value) is int
+        number = f"{self.value:,}" if exact else _rounded(self.value)
+        found = f"{self.kind} {sign}{number}{unit}"
         if self.predicted.value is None:
             return f"{self.what}: {found}, and you predicted no number"
         text = f"{self.what}: you predicted {_exactly(self.predicted.value)}{unit}, {found}"

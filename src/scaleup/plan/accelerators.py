@@ -70,8 +70,9 @@ _H100 = Efficiency(matmul=0.67, attention=0.18, memory=0.61, link=0.70, network=
 _MI250X = Efficiency(matmul=0.59, attention=0.25, memory=0.28, link=0.84, network=0.57, layer_s=0.003)
 
 # Peaks, bandwidths and power are those of the vendors' data sheets, without sparsity; data/machines.yml has
-# the same for its machines. The MI250X is one of a card's two devices. Its link is LUMI's figure for a
-# single link, which counts both directions together; a double link has twice as much.
+# what is known of its machines, and that goes first. The MI250X is one of a card's two devices. Its link is
+# two links of 50 GB/s each way to devices of other cards, of which it has two or three; the four to the other
+# device of its card are not counted.
 ACCELERATORS = {
     a.name: a
     for a in (

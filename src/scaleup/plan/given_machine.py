@@ -17,6 +17,7 @@ KEYS = (
     "memory_gb",
     "peak_bf16_tflops",
     "memory_bandwidth_gb_s",
+    "link_gb_s_per_device",
     "network_gb_s_per_node",
     "billing_unit",
     "node_hour_cost",
@@ -67,6 +68,8 @@ def machine_from(facts: Mapping[str, object]) -> tuple[Machine, Bill, list[str]]
         device = dataclasses.replace(device, peak_flops=float(facts["peak_bf16_tflops"]) * 1e12)
     if facts.get("memory_bandwidth_gb_s"):
         device = dataclasses.replace(device, memory_bytes_s=float(facts["memory_bandwidth_gb_s"]) * 1e9)
+    if facts.get("link_gb_s_per_device"):
+        device = dataclasses.replace(device, link_bytes_s=float(facts["link_gb_s_per_device"]) * 1e9)
     per_node = int(facts["devices_per_node"])
     network = float(facts.get("network_gb_s_per_node") or 0) * 1e9
     if not network:

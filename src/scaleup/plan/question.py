@@ -239,10 +239,16 @@ def machine_facts(name: str) -> dict[str, object]:
     nodes = known["nodes"]
     facts["nodes_source"] = f"{nodes.source}, {nodes.date}{f': {nodes.note}' if nodes.note else ''}"
     facts["queues"] = [
-        {"name": label(queue), "nodes": queue["nodes"], "note": queue.get("note")}
+        {"name": label(queue), "nodes": queue["nodes"], "note": said_of(queue)}
         for queue in known["partitions"].value or []
     ]
     return facts
+
+
+def said_of(queue: dict) -> str | None:
+    """The note of a queue, and whether it has to be asked for."""
+    said = [queue.get("note"), "on request" if queue.get("on_request") else None]
+    return ", ".join(filter(None, said)) or None
 
 
 def plan(model: str | Shape | None, machine: str, **more) -> Answer:

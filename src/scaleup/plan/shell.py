@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import locale
 import sys
 import textwrap
+from collections.abc import Mapping
 
 from ..errors import CourseError
 from . import search
 from .drawn import COLUMNS, FINE, drawings
+from .given_machine import machine_from
 from .memory import GIB
 from .planner import arithmetic
 from .question import Answer, Question, answer, machine_facts
+from .ways import asked_by, sections
 
 
 def main(arguments: argparse.Namespace) -> None:
-    if not arguments.machine or not (arguments.model or arguments.largest):
+    if not arguments.machine or not (arguments.model or arguments.largest or arguments.config):
         raise CourseError("Say what to plan: --model llama-3-8b --machine lumi-g --nodes 4.")
     fields = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Question)}
-    found = answer(Question(**fields), machine_facts(arguments.machine))
+    facts = machine_facts(arguments.machine)
+    if arguments.config:
+        fields |= configured(arguments, facts)
+    found = answer(Question(**fields), facts)
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=1))
-    else:
-        show(found)
+        return
+    show(found)
+    if arguments.config:
+        print(f"\n{for_training(found)}")
+
+
+def configured(arguments: argparse.Namespace, facts: Mapping[str, object]) -> dict[str, object]:
+    """What a file for `scaleup train` says of the question."""
+    from ..config import load
+
+    if arguments.model or arguments.largest:
+        raise CourseError("--config says which model to plan. Leave out --model and --largest.")
+    machine, _, _ = machine_from(facts)
+    return asked_by(load(arguments.config), arguments.nodes * machine.devices_per_node)
+
+
+def for_training(found: Answer) -> str:
+    """The settings of the first of the plans that `scaleup train` can do."""
+    plans = (found.best, *found.others)
+    for plan in plans:
+        with contextlib.suppress(CourseError):
+            which = "" if plan is found.best else f" for {plan.run.layout}"
+            return f"for scaleup train{which}\n\n{sections(plan)}"
+    return folded("scaleup train can do none of these plans: they recompute, or have many chunks in a stage.")
 
 
 def show(found: Answer) -> None:

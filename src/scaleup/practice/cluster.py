@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import getpass
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,10 +26,12 @@ from ..computer import slurm
 from ..errors import CourseError
 from ..paths import root, state
 from ..ranks import cleanup
+from ..words import count
 from . import configuration
 from .configuration import Cluster
 
 LONGEST_FOLDER = 60  # characters; below it Slurm makes sockets, whose paths may have 107
+CONTROLLER = "the controller"
 START_LIMIT = 30.0  # seconds
 SEPARATE = ("--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
 OWN_USER = ("--user", "--map-current-user", "--keep-caps")
@@ -38,13 +42,18 @@ def _name() -> str:
     return os.environ.get("SCALEUP_PRACTICE", "practice")
 
 
+def is_fit(place: Path) -> bool:
+    """Whether slurm.conf can name it: not too deep, no space, no sign with a meaning there."""
+    return len(str(place)) <= LONGEST_FOLDER and not re.search(r"[^\w./+@:~-]", str(place))
+
+
 def folder() -> Path:
-    """The cluster's own folder: below `.scaleup/`, or in the user's temporary folder if that is too deep.
+    """The cluster's own folder: below `.scaleup/`, or in the user's temporary folder if that is not fit.
 
     The variable SCALEUP_PRACTICE names it otherwise: a second cluster of the same checkout.
     """
     inside = state() / _name()
-    if len(str(inside)) <= LONGEST_FOLDER:
+    if is_fit(inside):
         return inside
     name = hashlib.sha256(str(inside).encode()).hexdigest()[:10]
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
@@ -93,6 +102,21 @@ def running() -> Cluster | None:
 
 def is_up() -> bool:
     return _supervisor() is not None
+
+
+def dead_parts() -> list[str]:
+    """What should run and does not, such as "the controller" or "2 nodes". `up` mends it."""
+    wanted, supervisor = running(), _supervisor()
+    if not wanted or not supervisor:
+        return []
+    names = []
+    for process in supervisor.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                names.append(process.name())
+    missing = wanted.nodes - names.count("slurmd")
+    nodes = [count(missing, "node")] if missing > 0 else []
+    return ([] if "slurmctld" in names else [CONTROLLER]) + nodes
 
 
 # Up and down
@@ -178,7 +202,6 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
         if not separate and not installed.munged:
             raise CourseError("Plain mode needs munge. On Debian and Ubuntu: sudo apt install munge.")
         place = folder()
-        place.mkdir(mode=0o700)  # fails if somebody else made it
         wanted = Cluster(
             folder=place,
             mode="namespaces" if separate else "plain",
@@ -190,10 +213,17 @@ def up(nodes: int | None = None, link_mbit: int | None = None, mode: str | None 
             link_mbit=link_mbit if separate else None,
             scratch=_scratch() if separate else "",
         )
-        configuration.write(wanted, installed)
         try:
+            place.mkdir(mode=0o700)  # fails if somebody else made it
+            configuration.write(wanted, installed)
             _start(wanted, installed, separate or [])
             _wait_until_idle(wanted)
+        except OSError as error:
+            _end()
+            raise CourseError(
+                f"The practice supercomputer could not be written to {place}: {error.strerror or error}. "
+                "If the disk is full, make room; then start it again."
+            ) from None
         except BaseException:
             _end()
             raise
@@ -404,6 +434,7 @@ def connect(lesson: str | None = None, link_mbit: int | None = None) -> Path:
     scripts = [path for path in (Path.cwd() / str(lesson), Path.cwd()) if path.is_dir()]
     down()
     wanted = up(link_mbit=link_mbit)
+    atexit.register(_end_with_notebook, _supervisor().pid)
     first = [str(wanted.folder / "commands"), str(Path(sys.executable).parent)]
     rest = [part for part in os.environ["PATH"].split(os.pathsep) if part not in first]
     os.environ["PATH"] = os.pathsep.join([*first, *rest])
@@ -415,6 +446,14 @@ def connect(lesson: str | None = None, link_mbit: int | None = None) -> Path:
         desk.mkdir(parents=True, exist_ok=True)
         os.chdir(desk)
     return desk
+
+
+def _end_with_notebook(supervisor: int) -> None:
+    """At the kernel's end: the cluster that it started ends too, unless jobs wait or run on it."""
+    with contextlib.suppress(Exception):
+        now = _supervisor()
+        if now and now.pid == supervisor and not run("squeue", "--noheader", timeout=10).stdout.strip():
+            down()
 
 
 def shell() -> int:
@@ -430,7 +469,11 @@ def status() -> str:
     wanted = running()
     if not wanted:
         return "The practice supercomputer is not up. Start it: scaleup practice up"
+    dead = dead_parts()
+    mend = f"Up, but without {' and '.join(dead)}. This mends it: scaleup practice up\n\n" if dead else ""
+    if CONTROLLER in dead:
+        return mend.strip()  # nobody answers
     nodes = run("sinfo", "--Node", "--partition=gpu", "--format=%8N %8t %5c %7m %10G").stdout.rstrip()
     jobs = run("squeue", "--format=%7i %10P %16j %8T %8M %5D %R").stdout.rstrip()
     link = f", links of {wanted.link_mbit} Mbit/s" if wanted.link_mbit else ""
-    return f"{wanted.nodes} nodes, mode {wanted.mode}{link}\n\n{nodes}\n\n{jobs}"
+    return f"{mend}{wanted.nodes} nodes, mode {wanted.mode}{link}\n\n{nodes}\n\n{jobs}"

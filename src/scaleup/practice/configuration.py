@@ -105,7 +105,7 @@ def slurm_conf(cluster: Cluster, slurm: Slurm) -> str:
         "MpiDefault=none",
     ]
     if slurm.plugins:
-        lines.append(f"PluginDir={slurm.plugins}")
+        lines.append(f"PluginDir={folder}/plugins")
     for number, name in enumerate(cluster.names, start=1):
         port = "" if cluster.mode == "namespaces" else f" Port={cluster.ports[1 + number]}"
         lines.append(

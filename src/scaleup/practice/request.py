@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from . import script_text
+from .script_text import Option
+
+# What later components of a heterogeneous job take over from the first.
+SHARED = ("account", "qos", "time", "mem", "output", "error", "job-name", "reservation", "requeue")
+
+
+@dataclass(frozen=True)
+class NodeShape:
+    """How much of each there is on a node, as far as it is known; None: no limit that we know."""
+
+    devices: int | None = None
+    cpus: int | None = None
 
 
 @dataclass(frozen=True)
@@ -15,6 +27,7 @@ class Request:
     """What a script asks for. None: not given, or not to be read from the options alone."""
 
     options: dict[str, str]
+    lines: dict[str, int | None]  # where each option is given
     late: tuple[int, ...]  # numbers of the #SBATCH lines that Slurm does not read
     partition: str | None
     qos: str | None
@@ -26,65 +39,42 @@ class Request:
     cpus: int | None
     memory_gb: float | None
 
-
-SHORT = {
-    "A": "account",
-    "c": "cpus-per-task",
-    "G": "gpus",
-    "N": "nodes",
-    "n": "ntasks",
-    "p": "partition",
-    "q": "qos",
-    "t": "time",
-}
+    def line(self, *names: str) -> int | None:
+        """The line of the first of these options that is given."""
+        return next((self.lines[name] for name in names if name in self.lines), None)
 
 
-def options_of(words: Iterable[str]) -> dict[str, str]:
-    """Options by their long names; of one given twice the last. An option without a value has ''."""
-    found, name = {}, None
-    for word in words:
-        if word.startswith("--"):
-            name, _, value = word[2:].partition("=")
-        elif word.startswith("-") and len(word) > 1:
-            name, value = SHORT.get(word[1], word[1]), word[2:]
-        elif name is None or found[name]:
-            continue
+def request(text: str, extra: Iterable[str] = (), shape: NodeShape | None = None) -> Request:
+    """Read a script, and options of the command line, which count for more. Of several parts the first."""
+    return requests(script_text.parse(text), extra, shape)[0]
+
+
+def requests(
+    script: script_text.Script, extra: Iterable[str] = (), shape: NodeShape | None = None
+) -> list[Request]:
+    """One request for each component of the job; more than one where it is heterogeneous."""
+    found: list[Request] = []
+    for number, part in enumerate(script.parts):
+        given = list(part)
+        if number:
+            known = {option.name for option in part}
+            first = script.parts[0]
+            given += [option for option in first if option.name in SHARED and option.name not in known]
         else:
-            value = word
-        found[name] = value
+            given += list(script_text.options_of(extra))
+        found.append(_request(given, tuple(script.late), shape or NodeShape()))
     return found
 
 
-def directives(text: str) -> tuple[dict[str, str], tuple[int, ...]]:
-    """The options of the #SBATCH lines, and the numbers of those lines that come after the first command."""
-    words, late, command = [], [], False
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.startswith("#SBATCH"):
-            command = command or not (line.startswith("#") or not line.strip())
-        elif command:
-            late.append(number)
-        else:
-            with contextlib.suppress(ValueError):  # an open quote: Slurm will say so
-                words += shlex.split(line.removeprefix("#SBATCH"), comments=True)
-    return options_of(words), tuple(late)
-
-
-def request(text: str, extra: Iterable[str] = ()) -> Request:
-    """Read a script, and options of the command line, which count for more."""
-    options, late = directives(text)
-    options |= options_of(extra)
-
-    def number(name: str) -> int | None:
-        return first_number(options.get(name))
-
-    nodes, every = number("nodes"), number("ntasks")
-    if nodes is None and 1 in (every, last_number(options.get("gpus", ""))):
-        nodes = 1  # one task, or one device, is on one node
-    tasks = number("ntasks-per-node")
-    if tasks is None:
-        tasks = 1 if every is None else math.ceil(every / nodes) if nodes else None
+def _request(given: list[Option], late: tuple[int, ...], shape: NodeShape) -> Request:
+    options = {option.name: option.value for option in given}
+    nodes = _nodes(options, shape)
+    tasks = _tasks(options, nodes)
+    devices = _devices(options, nodes, tasks)
+    cpus = _cpus(options, tasks, devices)
     return Request(
         options=options,
+        lines={option.name: option.line for option in given},
         late=late,
         partition=options.get("partition"),
         qos=options.get("qos"),
@@ -92,13 +82,55 @@ def request(text: str, extra: Iterable[str] = ()) -> Request:
         hours=hours(options.get("time")),
         nodes=nodes,
         tasks=tasks,
-        devices=(devices := _devices(options, nodes, tasks)),
-        cpus=(cpus := _cpus(options, tasks, devices)),
+        devices=devices,
+        cpus=cpus,
         memory_gb=_memory(options, cpus, devices),
     )
 
 
-def _devices(options: dict[str, str], nodes: int | None, tasks: int | None) -> int | None:
+def on_nodes(asked: Request, nodes: int) -> Request:
+    """The same request where the scheduler has said how many nodes it takes."""
+    options = asked.options
+    tasks = _tasks(options, nodes)
+    devices = _devices(options, nodes, tasks)
+    cpus = _cpus(options, tasks, devices)
+    return replace(
+        asked, nodes=nodes, tasks=tasks, devices=devices, cpus=cpus, memory_gb=_memory(options, cpus, devices)
+    )
+
+
+def _nodes(options: Mapping[str, str], shape: NodeShape) -> int | None:
+    """As asked for, else the fewest that hold what is asked for, which is what Slurm takes."""
+    if "nodes" in options:
+        return first_number(options["nodes"])
+    every, each = first_number(options.get("ntasks")), first_number(options.get("ntasks-per-node"))
+    if 1 in (every, last_number(options.get("gpus", ""))):
+        return 1  # one task, or one device, is on one node
+    if every and each:
+        return math.ceil(every / each)
+    total = last_number(options.get("gpus", ""))
+    if total is None and "gpus-per-task" in options and every:
+        per_task = last_number(options["gpus-per-task"])
+        total = per_task * every if per_task else None
+    cpus = (every or 1) * (first_number(options.get("cpus-per-task", "1")) or 1)
+    fewest = [math.ceil(n / most) for n, most in ((total, shape.devices), (cpus, shape.cpus)) if n and most]
+    if shape.devices is None and (total or every):
+        return None
+    return max(fewest, default=1)
+
+
+def _tasks(options: Mapping[str, str], nodes: int | None) -> int | None:
+    every, each = first_number(options.get("ntasks")), first_number(options.get("ntasks-per-node"))
+    if every is not None and nodes and not (each and math.ceil(every / each) > nodes):
+        return math.ceil(every / nodes)
+    if each is not None:
+        return each
+    if socket := first_number(options.get("ntasks-per-socket")):
+        return socket if every is None else None
+    return 1 if every is None else None
+
+
+def _devices(options: Mapping[str, str], nodes: int | None, tasks: int | None) -> int | None:
     """Of one node; 0 if the script asks for none."""
     if "gpus-per-node" in options:
         return last_number(options["gpus-per-node"])
@@ -107,13 +139,15 @@ def _devices(options: dict[str, str], nodes: int | None, tasks: int | None) -> i
     if "gpus-per-task" in options:
         each = last_number(options["gpus-per-task"])
         return each * tasks if each is not None and tasks else None
+    if "gpus-per-socket" in options:
+        return None
     if "gpus" in options:
         total = last_number(options["gpus"])
         return math.ceil(total / nodes) if total is not None and nodes else None
     return 0
 
 
-def _cpus(options: dict[str, str], tasks: int | None, devices: int | None) -> int | None:
+def _cpus(options: Mapping[str, str], tasks: int | None, devices: int | None) -> int | None:
     if "cpus-per-gpu" in options:
         each = first_number(options["cpus-per-gpu"])
         return each * devices if each and devices is not None else None
@@ -121,7 +155,7 @@ def _cpus(options: dict[str, str], tasks: int | None, devices: int | None) -> in
     return each * tasks if each is not None and tasks else None
 
 
-def _memory(options: dict[str, str], cpus: int | None, devices: int | None) -> float | None:
+def _memory(options: Mapping[str, str], cpus: int | None, devices: int | None) -> float | None:
     for option, times in (("mem", 1), ("mem-per-gpu", devices), ("mem-per-cpu", cpus)):
         if option in options:
             each = gigabytes(options[option])

@@ -7,6 +7,7 @@ what it says on the machine itself. Limits that the data do not hold, it cannot 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import secrets
@@ -14,7 +15,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -25,22 +25,17 @@ from ..errors import CourseError
 from ..ranks import cleanup
 from . import authentication, cluster
 from .advice import Adviser
-from .request import request
+from .reading import Reading
+from .remark_table import ACCEPTED, EXPLAINING, REFUSED
+from .remarks import remarks
+from .slurm_versions import OPTIONS
 from .stand_in import job_submit_lua, slurm_conf
+from .verdicts import Verdict
 
 START_LIMIT = 60.0  # seconds; 6000 nodes are up in less than one
 ANSWER_LIMIT = 60.0  # seconds
 # With nothing but 127.0.0.1 in it, a namespace counts as having no IPv4, and slurmctld ends.
 ALONE = 'ip link set lo up && ip address add 10.77.0.254/32 dev lo && exec "$0" "$@"'
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`scheduler` is what Slurm said. `advice` is ours: what to change, or a remark on an accepted script."""
-
-    accepted: bool
-    scheduler: str
-    advice: str
 
 
 class Validator:
@@ -69,7 +64,7 @@ class Validator:
                 "This system does not let you make namespaces, so munge is needed. "
                 "On Debian and Ubuntu: sudo apt install munge."
             )
-        shallow = len(tempfile.gettempdir()) <= cluster.LONGEST_FOLDER
+        shallow = cluster.is_fit(Path(tempfile.gettempdir()))
         self.folder = Path(tempfile.mkdtemp(prefix="scaleup-check-", dir=None if shallow else "/tmp"))
         run_id = f"check-{secrets.token_hex(5)}"
         self._guard = cleanup.start(run_id, self.folder)
@@ -178,40 +173,65 @@ class Validator:
 
     def check(self, script: Path, extra: Iterable[str] = ()) -> Verdict:
         """Ask about one script; `extra` are options as for sbatch. Raises CourseError if it is no script."""
-        script, extra = Path(script), list(extra)
-        text = read(script)
+        return self.judge(read(Path(script)), Path(script).resolve(), extra)
+
+    def judge(self, text: str, script: Path, extra: Iterable[str] = ()) -> Verdict:
+        """Ask about the text of the file `script`."""
+        extra = list(extra)
         if any(process.poll() is not None for process in self._running):
             raise CourseError("The scheduler has ended. Start the check again.")
-        said = self._run("sbatch", "--test-only", *extra, str(script.resolve()))
+        said = self._run("sbatch", "--test-only", *extra, str(self._for_this_slurm(text, script)))
         words = (said.stderr + said.stdout).replace(f"{self.folder}/bin/", "").strip()
         if re.search(r"^nsenter:|[Uu]nable to contact|[Ss]ocket timed out", words, re.MULTILINE):
             raise CourseError(f"The scheduler does not answer: {words}. Ask again.")
-        about = Adviser(self.machine, request(text, extra))
         if said.returncode == 0:
-            return Verdict(True, words, about.remarks())
-        known = re.findall(r"--([a-z][\w-]+)", self._run("sbatch", "--help").stdout)
-        return Verdict(False, words, about.refusal(words, known))
+            reading = Reading(text, self.machine, extra, nodes_in(words))
+            return Verdict(True, words, (), tuple(remarks(reading, ACCEPTED)))
+        reading = Reading(text, self.machine, extra)
+        adviser, found = Adviser(reading), remarks(reading, REFUSED)
+        refusal = adviser.refusal(words, self._options)
+        if not refusal and not any(remark.name in EXPLAINING for remark in found):
+            refusal = [adviser.general()]
+        return Verdict(False, words, tuple(refusal), tuple(found))
+
+    @functools.cached_property
+    def _options(self) -> list[str]:
+        return re.findall(r"--([a-z][\w-]+)", self._run("sbatch", "--help").stdout)
+
+    def _for_this_slurm(self, text: str, script: Path) -> Path:
+        """The script itself, or a copy without the options that are newer than the Slurm here."""
+        newer = [name for name in OPTIONS if name not in self._options] if "#SBATCH" in text else []
+        pattern = rf"--({'|'.join(newer)})(=\S+)?(?=\s|$)"
+        if not newer or not re.search(rf"^#SBATCH.*{pattern}", text, re.MULTILINE):
+            return script
+        lines = [
+            re.sub(pattern, "", line) if line.startswith("#SBATCH") else line
+            for line in text.splitlines(keepends=True)
+        ]
+        copy = self.folder / "script.sh"
+        copy.write_text("".join(lines), newline="")
+        return copy
+
+
+def nodes_in(words: str) -> int | None:
+    """How many nodes the scheduler would give: 4 of 'on nodes node[1-3,7]'."""
+    found = re.search(r"on nodes (\S+)", words)
+    if not found or "+" in words:
+        return None
+    nodes = 0
+    for group in re.findall(r"[^,\[\]]+(?:\[([^\]]*)\])?", found[1]):
+        for part in (group or "1").split(","):
+            first, _, last = part.partition("-")
+            nodes += int(last) - int(first) + 1 if last else 1
+    return nodes
 
 
 def read(script: Path) -> str:
     """The text of a script. Raises CourseError if it is none."""
     try:
-        text = script.read_text(encoding="utf-8", errors="replace")
+        text = script.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
         raise CourseError(f"{script} cannot be read: {error.strerror}. Name a job script.") from None
-    if not text.startswith("#!"):
+    if not text.removeprefix("\ufeff").startswith("#!"):
         raise CourseError(f"{script} is not a script. Its first line must be #!/bin/bash, or the like.")
     return text
-
-
-def main(script: Path, machine_id: str) -> int:
-    """`scaleup practice check`: print the scheduler's words, then ours. Returns 0 if accepted, else 1."""
-    read(Path(script))
-    with Validator(machine_id) as validator:
-        verdict = validator.check(script)
-    print(verdict.scheduler)
-    if verdict.accepted:
-        print(f"Accepted, by a Slurm with the limits of {validator.machine['name']} in data/machines.yml.")
-    if verdict.advice:
-        print(verdict.advice)
-    return 0 if verdict.accepted else 1

@@ -22,8 +22,12 @@ RANKS_PER_CORE = 4  # beyond this, processes only take turns
 def process_group() -> Iterator[tuple[int, int, torch.device]]:
     """Join the ranks that torchrun or srun started; yields (rank, world size, device).
 
-    Without either it is rank 0 of 1 and no process group is made.
+    Without either it is rank 0 of 1 and no process group is made. A group that is there already is used, and
+    stays.
     """
+    if dist.is_initialized():
+        yield dist.get_rank(), dist.get_world_size(), measure.device()
+        return
     check_environment()
     slurm_task = "RANK" not in os.environ and "SLURM_PROCID" in os.environ  # salloc's shell is no task
     if slurm_task and int(os.environ.get("SLURM_NTASKS", 1)) > 1:

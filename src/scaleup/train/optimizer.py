@@ -19,11 +19,12 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; matrices decay, norms do not."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    """AdamW; matrices decay, norms do not. A group holds only tensors that are split over the same ranks."""
+    alike: dict[tuple, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        alike.setdefault((parameter.dim() > 1, getattr(parameter, "device_mesh", None)), []).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": config.weight_decay if is_matrix else 0.0}
+        for (is_matrix, _), parameters in alike.items()
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)

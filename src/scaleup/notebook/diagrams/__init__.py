@@ -8,6 +8,7 @@ from .bars import bars
 from .canvas import KINDS, Drawing
 from .course_map import course
 from .dealt import dealt
+from .decisions import decisions
 from .flow import Arrow, Box, flow
 from .lanes import Span, lanes
 from .machine_node import node
@@ -19,6 +20,6 @@ from .tensors import Piece, cut, on_ranks
 
 __all__ = [
     "KINDS", "Arrow", "Box", "Drawing", "Piece", "Span",
-    "areas", "bars", "course", "cut", "dealt", "flow", "lanes", "node", "on_ranks", "over_time", "ring",
-    "shrinking", "stacks",
+    "areas", "bars", "course", "cut", "dealt", "decisions", "flow", "lanes", "node", "on_ranks", "over_time",
+    "ring", "shrinking", "stacks",
 ]  # fmt: skip

@@ -32,13 +32,15 @@ def lanes(
     tell: bool = True,
     legend: Mapping[str, str] | None = None,
     brackets: Sequence[Span] = (),
+    ticks: bool = True,
 ) -> Drawing:
     """A lane per row, with its spans to one scale; `marks` are moments with a name, drawn through all lanes.
 
     Spans of one lane that overlap are stacked beneath each other, thin where they are many. `tell`: say every
     span in the alternative text; else, of a lane with more than three, only how many and until when. `legend`
     is {kind: words} where the names of the kinds do not say what the spans are. A row without spans is a
-    heading. `brackets` are stretches of time with a name, measured out beneath the last lane.
+    heading. `brackets` are stretches of time with a name, measured out beneath the last lane. Without `ticks`
+    the axis has no numbers: time has an order there, and no scale.
     """
     picture = Drawing(title, width=width, measured=measured)
     left = min(110, 10 + max(wide(line) for name in rows for line in wrapped(name, 98)))
@@ -98,10 +100,10 @@ def lanes(
     step = _tick((end - begin) / 5)
     picture.line(left, y, width - 6, y, width=1)
     tick = begin
-    while tick <= end + step / 1e6:
+    while ticks and tick <= end + step / 1e6:
         x = x_of(tick)
-        picture.line(x, y, x, y + 4, width=1)
         if x + wide(f"{tick:g}") / 2 < width - wide(unit) - 8 or tick == begin:
+            picture.line(x, y, x, y + 4, width=1)
             picture.text(x, y + 16, f"{tick:g}", anchor="middle")
         tick += step
     picture.text(width - 4, y + 16, unit, anchor="end")

@@ -9,19 +9,25 @@ from ...plan.inks import wide, wrapped
 from .canvas import LINE, Drawing
 
 ROW = 34
+THINNEST = 8  # of a slice, where its fill and pattern can still be seen
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a tensor: its kind, the words in it, and which of `of` equal slices it is (0 of 1: all)."""
+    """A part of a tensor: its kind, the words in it, and which of `of` equal slices it is (0 of 1: all).
+
+    Slices lie beside each other, as columns do, or with `below` beneath each other, as rows.
+    """
 
     kind: str
     words: str = ""
     part: int = 0
     of: int = 1
+    below: bool = False
 
     def __str__(self) -> str:
-        share = "" if self.of == 1 else f", slice {self.part + 1} of {self.of}"
+        kind = "rows" if self.below else "slice"
+        share = "" if self.of == 1 else f", {kind} {self.part + 1} of {self.of}"
         return f"{self.words or 'all'}{share}"
 
 
@@ -115,17 +121,24 @@ def _piece(picture: Drawing, piece: Piece | None, x: float, y: float, w: float, 
         return
     if piece.of > 1:
         picture.ghost(x, y, w, h)
+    if piece.below:
+        slice_ = h / piece.of
+        picture.box(x, y + piece.part * slice_, w, slice_, piece.kind)
+        before, behind = piece.part * slice_, h - (piece.part + 1) * slice_
+        middle = y + h - behind / 2 if behind >= before else y + before / 2
+        picture.text(x + w / 2, middle + 4, piece.words, anchor="middle")
+        return
     slice_ = w / piece.of
     inside = slice_ >= wide(piece.words) + 2
-    picture.box(
-        x + piece.part * slice_, y, slice_, h, piece.kind, piece.words if inside or piece.of == 1 else ""
-    )
+    drawn = max(slice_, THINNEST)
+    start = min(piece.part * slice_, w - drawn)
+    picture.box(x + start, y, drawn, h, piece.kind, piece.words if inside or piece.of == 1 else "")
     if piece.words and not inside and piece.of > 1:
-        before, behind = piece.part * slice_, (piece.of - 1 - piece.part) * slice_
+        before, behind = start, w - start - drawn
         if wide(piece.words) > max(before, behind):
             picture.text(x + w / 2, y + h / 2 + 4, piece.words, anchor="middle")
         elif behind >= before:
-            picture.text(x + before + slice_ + 4, y + h / 2 + 4, piece.words)
+            picture.text(x + before + drawn + 4, y + h / 2 + 4, piece.words)
         else:
             picture.text(x + before - 4, y + h / 2 + 4, piece.words, anchor="end")
 

@@ -1,0 +1,5 @@
+"""`python -m tools.gpu`."""
+
+from .run import main
+
+raise SystemExit(main())

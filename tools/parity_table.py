@@ -153,9 +153,11 @@ def undivided(real: Callable) -> Callable:
 
 
 def detached(real: Callable) -> Callable:
+    """The router's gradient is zero. With none at all DDP itself ends the second step with an error."""
+
     def forward(router: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor]:
         weights, chosen = real(router, tokens)
-        return weights.detach(), chosen
+        return weights.detach() + 0 * weights, chosen
 
     return forward
 

@@ -174,6 +174,7 @@ def studied(answer):
         raise NotYet("`interval` has to be three numbers: value, lower end, upper end")
     if not is_number(left):
         raise NotYet(f"`left` has to be a number of seconds, not {left!r:.30}")
+    content = getattr(content, "content", content)
     asked = content["measured"]
     strong = {row["nodes"]: row["efficiency"] for row in content["scaling"].get("strong", [])}
     point = next(

@@ -59,8 +59,8 @@ def test_three_dots_ask_for_the_learners_number_and_stop_nothing():
     asked = repr(predict("step time", ..., "s"))
     assert asked == "step time: … s. Write your number where the … stands, then run this cell."
     assert repr(predict("ranks", ...)).startswith("ranks: … Write your number")
-    assert repr(compare("step time", 0.53)) == "step time: measured ≈ 0.530 s, and you predicted no number"
-    assert repr(compare("step time", 2, "derived")) == "step time: derived 2 s, and you predicted no number"
+    assert repr(compare("step time", 0.53)) == "step time: measured ≈ 0.530 s"
+    assert repr(compare("step time", 2, "derived")) == "step time: derived 2 s"
     assert repr(predict("step time", 0.8, "s")) == "predicted step time: 0.8 s"
 
 

@@ -47,7 +47,7 @@ class Comparison:
         number = f"{self.value:,}" if exact else _rounded(self.value)
         found = f"{self.kind} {sign}{number}{unit}"
         if self.predicted.value is None:
-            return f"{self.what}: {found}, and you predicted no number"
+            return f"{self.what}: {found}"
         text = f"{self.what}: you predicted {_exactly(self.predicted.value)}{unit}, {found}"
         if self.value:
             text += f", predicted / {self.kind} {sign}{_rounded(self.predicted.value / self.value)}"

@@ -218,7 +218,8 @@ def studied(answer):
     middle = [statistics.median(each) if each else 0.0 for each in (rest, least, whole, mean, most)]
     return SimpleNamespace(
         asked=asked, known=known, interval=tuple(interval), left=left, missing=content["missing"],
-        count=len(content["missing"]), rest=middle[0], least=middle[1], whole=middle[2], mean=middle[3], most=middle[4],
+        count=len(content["missing"]), rest=middle[0], least=middle[1], whole=middle[2],
+        mean=middle[3], most=middle[4],
         repeats=asked["repeats"], steps=asked["steps"], warm=asked["warmup_steps_left_out"],
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ formula(
     "efficiency", "efficiency(base_seconds, base_nodes, base_batch, seconds, nodes, batch)",
     "(batch / seconds) / (base_batch / base_seconds) / (nodes / base_nodes)",
     [(1.0, 1, 64, 0.3, 4, 64), (1.0, 1, 64, 1.25, 4, 256), (2.0, 4, 128, 1.2, 8, 128),
-     (0.9, 2, 32, 1.1, 6, 96)],
+     (0.9, 2, 32, 1.1, 6, 96), (1.2, 2, 64, 0.75, 3, 64)],
     {"base_seconds / seconds": "this is a speed-up, and only where the batch stays: what is it per node?",
      "(batch / seconds) / (base_batch / base_seconds)": "this is the speed-up: divide by nodes / base_nodes",
      "base_seconds / seconds / (nodes / base_nodes)":
@@ -25,6 +25,13 @@ formula(
          "this is one over the efficiency: it grows as the point gets slower",
      "(seconds / batch) / (base_seconds / base_batch) / (nodes / base_nodes)":
          "seconds per sequence is upside down: sequences per second belong on top",
+     "base_seconds / seconds * base_batch / batch / (nodes / base_nodes)":
+         "the work is upside down: a larger batch is more of it, batch / base_batch",
+     "(batch / seconds) / (base_batch / base_seconds) / nodes / base_nodes":
+         "twice divided: the point has nodes / base_nodes times the nodes of the baseline",
+     "batch / seconds / nodes": "these are sequences per second and node: divide by the baseline's",
+     "min(1, (batch / seconds) / (base_batch / base_seconds) / (nodes / base_nodes))":
+         "do not cut off at 1: a smaller part of the work may fit a cache, and efficiency be above 1",
      "100 * (batch / seconds) / (base_batch / base_seconds) / (nodes / base_nodes)":
          "this is in per cent: return a share, such as 0.8"},
     otherwise=lambda off: "for {:g} s on {} nodes with {} sequences, then {:g} s on {} with {}, it is "
@@ -48,6 +55,16 @@ formula(
      "sqrt(2) * t * spread / k": "the error of a mean goes with the root of k, not with k",
      "sqrt(2) * spread / sqrt(k)": "`t` is missing: k runs hardly know their own spread",
      "sqrt(2) * 1.96 * spread / sqrt(k)": "1.96 is for many runs. For k of them take `t`",
+     "1.96 * spread / sqrt(k)": "1.96 is for many runs, take `t`; and the baseline has an error, too",
+     "spread / sqrt(k)": "this is the standard error of one time: it lacks `t`, and the baseline's error",
+     "t * spread / k": "the error of a mean goes with the root of k; and the baseline has an error, too",
+     "t * spread / sqrt(k - 1)":
+         "t takes care of k - 1 already: divide by sqrt(k); and the baseline has an error, too",
+     "2 * t * spread": "divide by sqrt(k), and add errors up as squares: sqrt(2), not 2",
+     "2 * t**2 * spread**2 / k": "this is the square of the half width: take its root",
+     "100 * sqrt(2) * t * spread / sqrt(k)": "this is in per cent: return a share, such as 0.05",
+     "exp(sqrt(2) * t * spread / sqrt(k)) - 1": "to first order, as was asked, no exponential is needed",
+     "sinh(sqrt(2) * t * spread / sqrt(k))": "to first order, as asked, no exponential is needed",
      "sqrt(2) * t * spread / sqrt(k - 1)": "t takes care of k - 1 already: divide by sqrt(k)",
      "t * spread / sqrt(2 * k)":
          "this is the error if all 2k runs were of one time. They are k of each, and both err"},
@@ -68,6 +85,12 @@ formula(
     {f"(pp - 1) / {M}": "this is the bubble over the full turns. The share is of *all* turns",
      f"pp / ({M} + pp)": "the pipeline is full after pp - 1 turns: the first stage begins at once",
      f"pp / ({M} + pp - 1)": "a stage is idle for pp - 1 turns, not for pp",
+     f"(pp - 1) / ({M} + pp)": "the step has m + pp - 1 turns, not m + pp",
+     "(pp - 1) / pp": "this is for one micro-batch. How many does a pipeline get?",
+     f"(pp - 1) / ({M} / pp + pp - 1)":
+         "stages share the layers, not the batch: each micro-batch goes through all of them",
+     f"2 * (pp - 1) / ({M} + 2 * (pp - 1))":
+         "a turn is forward and backward: with twice the idle turns, there are twice the full ones, too",
      f"{M} / ({M} + pp - 1)": "in this share a stage works: the bubble is the rest",
      "(pp - 1) / (global_batch / micro_batch + pp - 1)":
          "the copies share the batch: one pipeline gets a part",
@@ -175,23 +198,28 @@ def studied(answer):
     if not is_number(left):
         raise NotYet(f"`left` has to be a number of seconds, not {left!r:.30}")
     content = getattr(content, "content", content)
+    if not isinstance(content, dict) or "measured" not in content:
+        raise NotYet('`study` has to be what studies.load("mine") returns')
     asked = content["measured"]
     strong = {row["nodes"]: row["efficiency"] for row in content["scaling"].get("strong", [])}
     point = next(
         (p for p in content["points"] if p["nodes"] == 2 and "strong" in p["modes"] and p["runs"]), None
     )
     known = tuple(strong.get(2, {}).get(key) for key in ("value", "low", "high"))
-    rest, least, whole = [], [], []
+    rest, least, whole, mean, most = [], [], [], [], []
     for run in point["runs"] if point else []:
         for number, step in enumerate(run["step_seconds"]):
             busy = [rank[number] for rank in run["computed_seconds"]]
             rest.append(step - max(busy))
             least.append(step - min(busy))
             whole.append(step)
-    middle = [statistics.median(each) if each else 0.0 for each in (rest, least, whole)]
+            mean.append(step - statistics.mean(busy))
+            most.append(max(busy))
+    middle = [statistics.median(each) if each else 0.0 for each in (rest, least, whole, mean, most)]
     return SimpleNamespace(
         asked=asked, known=known, interval=tuple(interval), left=left, missing=content["missing"],
         count=len(content["missing"]), rest=middle[0], least=middle[1], whole=middle[2],
+        mean=middle[3], most=middle[4],
         repeats=asked["repeats"], steps=asked["steps"], warm=asked["warmup_steps_left_out"],
     )  # fmt: skip
 
@@ -255,6 +283,14 @@ rules(
             mine(interval=(1.6, 1.4, 1.8)),
         ),
         slip(
+            lambda seen: all(
+                same(given, abs(end - seen.known[0]))
+                for given, end in zip(seen.interval[1:], seen.known[1:], strict=True)
+            ),
+            "these are distances from the value: write the lower and the upper end themselves",
+            mine(interval=(0.8, 0.1, 0.1)),
+        ),
+        slip(
             lambda seen: not seen.interval[1] <= seen.interval[0] <= seen.interval[2],
             "the order is value, lower end, upper end",
             mine(interval=(0.7, 0.8, 0.9)),
@@ -282,9 +318,25 @@ rules(
             mine(left=0.2),
         ),
         slip(
-            lambda seen: not close(seen.left, seen.rest, 0.1),
+            lambda seen: same(seen.left, seen.mean) and not same(seen.left, seen.rest),
+            "`left` has some waiting for slower ranks in it: take the *largest* computing away, not the mean",
+            mine(left=0.15),
+        ),
+        slip(
+            lambda seen: same(-seen.left, seen.rest),
+            "`left` has the wrong sign: step less computing",
+            mine(left=-0.1),
+        ),
+        slip(
+            lambda seen: same(seen.left, seen.most) and not same(seen.left, seen.rest),
+            "this is the computing of the slowest rank: what is left of the step without it?",
+            mine(left=0.4),
+        ),
+        slip(
+            lambda seen: not same(seen.left, seen.rest),
             "`left` is not the median of step less the largest of the ranks' computed_seconds, on 2 nodes",
             mine(left=0.3),
+            mine(left=0.107),
         ),
     ],
     hint="First the study itself, then its interval, then what no rank's computing explains.",
@@ -293,6 +345,7 @@ rules(
     ),
     also=[
         says(mine(interval=0.8), "`interval` has to be three numbers: value, lower end, upper end"),
+        says(mine() | {"study": "mine"}, '`study` has to be what studies.load("mine") returns'),
         says(mine(left="x"), "`left` has to be a number of seconds, not 'x'"),
     ],
 )

@@ -361,9 +361,9 @@ def _else() -> list[Rule]:
 def _help() -> list[Rule]:
     known, made = entries("help"), []
     for country, name in known["factories"]["who"].value.items():
-        made.append(Rule(ALL, "call", f"The AI factory of {country}: {name}.", {"country": [country]}))
+        made.append(Rule(ALL, "call", f"AI factory ({country}): {name}.", {"country": [country]}))
     for country in known["antennas"]["who"].value:
-        made.append(Rule(ALL, "call", f"The AI Factory Antenna of {country}.", {"country": [country]}))
+        made.append(Rule(ALL, "call", f"AI Factory Antenna ({country}).", {"country": [country]}))
     centre, support, epicure = (known[key] for key in ("centres", "support-centre", "epicure"))
     made += [
         Rule(ALL, "call", f"The national competence centre of your country: "

@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LAB_ARGS ?=
 PYTEST_ARGS ?=
+PORT ?= 8000
 # A laptop without a GPU: `make lab CPU=1` takes PyTorch's CPU wheels, gigabytes smaller on Linux.
 CPU ?=
 TORCH_SOURCE := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu,)
@@ -20,7 +21,7 @@ export LC_ALL := C.UTF-8
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab check test lint book bench gpu outputs clean
+.PHONY: help setup lab check test lint book serve bench gpu outputs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,7 +48,12 @@ lint: $(DEV_READY) ## look over the code's style
 	$(BIN)/ruff format --check .
 
 book: $(DEV_READY) ## build the site into _build/html
-	$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml -W --keep-going
+	$(BIN)/jupyter-book build . -W --keep-going
+
+serve: ## show the built site on this machine (PORT=8000)
+	@test -f _build/html/index.html || { echo "There is no site yet. Build it first: make book"; exit 2; }
+	@echo "http://127.0.0.1:$(PORT)/ (Control-C stops it)"
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 bench: $(DEV_READY) ## measure against transformers and bare PyTorch, and update the pages
 	$(BIN)/python -m tools.bench

@@ -20,7 +20,7 @@ from labserver import LabServer, lab_server
 from scaleup import practice
 from scaleup.paths import root
 
-BOOK = ("_config.yml", "book", "notebooks", "exercises", "data")
+BOOK = ("_config.yml", "_toc.yml", "book", "notebooks", "exercises", "data")
 
 
 def pytest_configure():
@@ -168,8 +168,7 @@ def build(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
             shutil.copy2(root() / name, course / name)
     if (fetched := root() / ".scaleup/pyodide").is_dir():  # so that it is not fetched again
         shutil.copytree(fetched, course / ".scaleup/pyodide")
-    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "--config", "_config.yml"]
-    command += ["--toc", "book/_toc.yml", "-W", "--keep-going"]
+    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "-W", "--keep-going"]
     done = subprocess.run(command, cwd=course, capture_output=True, text=True)
     return course / "_build/html", done
 

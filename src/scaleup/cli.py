@@ -165,9 +165,11 @@ def prepare_arguments(command: argparse.ArgumentParser) -> None:
 
 def plan_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
+    add("what", nargs="?", metavar="MODEL", help="the same as --model: a name, or a model's config.json")
     add(
         "--model",
-        help="a public one, such as llama-3-8b, or sizes: layers=12,hidden=768,heads=12,ffn=2048,vocab=32000",
+        help="a public one, such as llama-3-8b; the config.json of one from Hugging Face; or sizes: "
+        "layers=12,hidden=768,heads=12,ffn=2048,vocab=32000",
     )
     add(
         "--config",

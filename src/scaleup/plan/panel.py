@@ -13,9 +13,8 @@ import ipywidgets as widgets
 
 from .. import machines
 from ..errors import CourseError
-from . import shapes
 from .layout import RECOMPUTE, SOFTWARE
-from .question import BITS, Answer, Question, answer, machine_facts
+from .question import BITS, Answer, Question, answer, described, machine_facts
 from .shapes import KNOWN
 
 SEARCHED = "searched"
@@ -112,7 +111,7 @@ def panel(model: str = "llama-3-8b", machine: str = "lumi-g", **more: Any) -> Pa
     known = {each.name for each in dataclasses.fields(Question)} & set(TITLES)
     if unknown := sorted(set(more) - known):
         raise CourseError(f"The panel has no {', '.join(unknown)}. It has {', '.join(sorted(known))}.")
-    shapes.model(model)
+    described(model)
     if machine not in machines.operational():
         raise CourseError(f"No plan for '{machine}'. Choose one of: {', '.join(machines.operational())}.")
     return Panel(Question(model, machine, **({"nodes": 4, "tokens": 100e9} | more)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import CourseError
-from . import search, shapes
+from . import hub_config, search, shapes
 from .accelerators import BEST_SEEN
 from .given_machine import KEYS, check_nodes, machine_from, queue_remarks
 from .layout import SOFTWARE, Layout
@@ -31,6 +31,7 @@ CAUTION = (
 class Question:
     """What is to be trained, where. Without a layout (`tp` to `recompute`) the best one is searched.
 
+    `model` is a public one's name, its sizes, or the text of its `config.json`.
     `seq` in tokens, `global_batch` in sequences, `tokens` of the whole training, `price` of one unit of the
     machine's bill. `deadline`: the cheapest number of nodes, up to `nodes`, within so many hours. `scale`:
     how many nodes, up to `nodes`, still pay. `largest`: the largest public model within so many node-hours.
@@ -162,7 +163,8 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
         remarks.insert(0, f"The largest public model is {name}, on 20 tokens per active parameter.")
         return answered(found, tokens=found.tokens)
 
-    shape = question.model if isinstance(question.model, Shape) else shapes.model(question.model)
+    shape, left_out = described(question.model)
+    remarks[:0] = left_out
     task = search.Task(shape=shape, **common)
     if question.deadline is not None:
         return answered(search.cheapest(task, question.tokens, question.deadline, counts, bill))
@@ -198,6 +200,15 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
     ):
         remarks.insert(0, f"{fewer.nodes:,} nodes take a batch of {fewer.run.global_batch:,}.")
     return answered(best, found.plans[1:])
+
+
+def described(model: str | Shape) -> tuple[Shape, list[str]]:
+    """The shape that a question means, and remarks on what of it is not planned. Raises CourseError."""
+    if isinstance(model, Shape):
+        return model, []
+    if isinstance(model, str) and hub_config.looks_like_one(model):
+        return hub_config.parse(model)
+    return shapes.model(model), []
 
 
 def batch_remarks(question: Question, p: Plan) -> list[str]:

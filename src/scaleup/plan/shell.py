@@ -10,6 +10,7 @@ import locale
 import sys
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..errors import CourseError
 from . import search
@@ -22,12 +23,17 @@ from .ways import asked_by, sections
 
 
 def main(arguments: argparse.Namespace) -> None:
+    if arguments.what and arguments.model:
+        raise CourseError(f"Two models are given, {arguments.what} and {arguments.model}. Leave one out.")
+    arguments.model = arguments.model or arguments.what
     if not arguments.machine or not (arguments.model or arguments.largest or arguments.config):
         raise CourseError("Say what to plan: --model llama-3-8b --machine lumi-g --nodes 4.")
     fields = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Question)}
     facts = machine_facts(arguments.machine)
     if arguments.config:
         fields |= configured(arguments, facts)
+    elif arguments.model:
+        fields["model"] = from_file(arguments.model)
     found = answer(Question(**fields), facts)
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=1))
@@ -35,6 +41,24 @@ def main(arguments: argparse.Namespace) -> None:
     show(found)
     if arguments.config:
         print(f"\n{for_training(found)}")
+
+
+def from_file(model: str) -> str:
+    """What a model's file says, where a file or its folder is named; else the name as it is."""
+    path = Path(model)
+    try:
+        if path.is_dir() and (path / "config.json").exists():
+            path = path / "config.json"
+        elif path.suffix != ".json":
+            return model
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = (
+            "it is not UTF-8 text"
+            if isinstance(error, UnicodeDecodeError)
+            else getattr(error, "strerror", error)
+        )
+        raise CourseError(f"{model} cannot be read: {why}. Give the path of a model's config.json.") from None
 
 
 def configured(arguments: argparse.Namespace, facts: Mapping[str, object]) -> dict[str, object]:

@@ -97,7 +97,7 @@ def pyodide() -> Path:
 def packed() -> dict[str, Path]:
     """{name in the archive: file} of the code that the page loads."""
     package = Path(scaleup.__file__).parent
-    files = [package / "__init__.py", package / "errors.py", package / "paths.py"]
+    files = [package / f"{name}.py" for name in ("__init__", "errors", "paths", "words")]
     files += sorted(file for file in (package / "plan").glob("*.py") if file.name not in LEFT_OUT)
     return {file.relative_to(package.parent).as_posix(): file for file in files}
 

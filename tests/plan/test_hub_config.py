@@ -7,7 +7,8 @@ import pytest
 from scaleup import cli
 from scaleup.errors import CourseError
 from scaleup.paths import root
-from scaleup.plan import browser, hub_config, plan
+from scaleup.plan import browser, hub_config, plan, shapes
+from scaleup.plan.more_models import MORE
 from scaleup.plan.panel import panel
 from scaleup.plan.question import machine_facts
 
@@ -134,3 +135,56 @@ def test_a_file_that_cannot_be_read_gets_a_sentence(words, capsys):
 def test_two_models_are_one_too_many(capsys):
     assert cli.main(["plan", "llama-3-8b", "--model", "gpt2", "--machine", "lumi-g"]) == 2
     assert "Leave one out" in capsys.readouterr().err
+
+
+def test_models_by_name_have_the_shape_of_their_file():
+    for name, sizes in MORE.items():
+        config = next(model["config"] for key, model in MODELS.items() if key.lower() == name)
+        assert shapes.Shape(**sizes) == hub_config.read(config)[0] == shapes.KNOWN[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("meta-llama/Llama-3.1-70B", "llama-3-70b"),
+        ("meta-llama/Llama-3.1-405B-Instruct", "llama-3-405b"),
+        ("bigscience/bloom-7b1", "bloom-7b1"),
+        ("bigscience/bloom", "bloom-176b"),
+        ("openai-community/gpt2-xl", "gpt2-xl"),
+        ("EuroLLM-22B", "eurollm-22b"),
+        ("utter-project/EuroLLM-22B-Instruct-2512", "eurollm-22b"),
+        ("swiss-ai/Apertus-8B-2509", "apertus-8b"),
+        ("openGPT-X/Teuken-7B-instruct-commercial-v0.4", "teuken-7b"),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b"),
+        ("mistralai/Mixtral-8x22B-Instruct-v0.1", "mixtral-8x22b"),
+        ("LumiOpen/Poro-34B-chat", "poro-34b"),
+        ("LumiOpen/Viking-33B", "viking-33b"),
+        ("sapienzanlp/Minerva-7B-base-v1.0", "minerva-7b"),
+        ("BSC-LT/salamandra-7b-instruct", "salamandra-7b"),
+        ("BSC-LT/ALIA-40b", "alia-40b"),
+        ("allenai/OLMo-2-1124-13B", "olmo-2-13b"),
+        ("Qwen/Qwen2.5-72B-Instruct", "qwen2.5-72b"),
+        ("Qwen/Qwen3-30B-A3B-Base", "qwen3-30b-a3b"),
+        ("google/gemma-2-9b-it", "gemma-2-9b"),
+    ],
+)
+def test_names_as_their_owners_write_them(name, meant):
+    assert shapes.model(name) is shapes.KNOWN[meant]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "does not only read text"),
+        ("xlstm-llama-3-8b", "not all of its layers are attention"),
+        ("nvidia/Nemotron-H-8B", "not all of its layers are attention"),
+        ("google/t5-11b", "not a decoder"),
+        ("EuroLM-22B", "Did you mean eurollm-22b"),
+        ("swiss-ai/Apertus-70B-2509", "Give its config.json from Hugging Face"),
+        ("mistralai/Mistral-Small-24B-Instruct-2501", "Give its config.json from Hugging Face"),
+        ("OLMo-3-32B", "Give its config.json from Hugging Face"),
+    ],
+)
+def test_names_of_others_are_not_taken_for_known_ones(name, says):
+    with pytest.raises(CourseError, match=says):
+        shapes.model(name)

@@ -24,13 +24,14 @@ from scaleup.plan import (
     Shape,
     accelerators,
     flops,
+    pipeline,
     search,
     shapes,
 )
 from scaleup.plan.evidence import predict_table
 from scaleup.plan.given_machine import KEYS, machine_from, queue_remarks
 from scaleup.plan.layout import RECOMPUTE, SOFTWARE
-from scaleup.plan.memory import fits_well, memory
+from scaleup.plan.memory import Memory, fits_well, memory
 from scaleup.plan.planner import arithmetic, as_dict, predict_run
 from scaleup.plan.question import answer
 from scaleup.plan.search import Task
@@ -399,13 +400,18 @@ def any_run(draw: random.Random) -> Run:
 RUNS = [any_run(random.Random(seed)) for seed in range(400)]
 
 
+def same_end(one: Memory, other: Memory) -> bool:
+    """Is the fullest device in both the one with the logits, or in none? A part can grow where it changes."""
+    return (one.logits > 0) == (other.logits > 0)
+
+
 def test_more_replicas_never_need_more_memory_on_a_device():
     for run in RUNS:
         more = dataclasses.replace(run.layout, dp=2 * run.layout.dp)
         for batch_size in (2 * run.global_batch, run.global_batch):
             larger = dataclasses.replace(run, layout=more, global_batch=batch_size)
             assert memory(larger).total <= memory(run).total * (1 + 1e-12), (run, batch_size)
-            if run.layout.zero:
+            if run.layout.zero and same_end(memory(larger), memory(run)):
                 assert memory(larger).states < memory(run).states
 
 
@@ -429,10 +435,18 @@ def laid_out(run: Run, **changes) -> Run:
 
 def test_recompute_and_sharding_never_need_more_memory():
     for run in RUNS:
-        none, selective, full = (memory(laid_out(run, recompute=mode)).activations for mode in RECOMPUTE)
-        assert selective <= none and (full <= selective or run.shape.layers / run.layout.pp < 4), run
-        held = [memory(laid_out(run, zero=stage)).states for stage in range(3)]
-        assert held == sorted(held, reverse=True), run
+        none, selective, full = (memory(laid_out(run, recompute=mode)) for mode in RECOMPUTE)
+        head = run.shape.head_parameters / run.shape.matmul_parameters_per_layer
+        dealt = head if run.software.balanced_stages else 0.0  # a stage with the logits gets fewer layers
+        few = min(pipeline.layers_of_stages(run.shape.layers, run.layout.pp, dealt)) < 4
+        assert selective.total <= none.total and (full.total <= selective.total or few), run
+        if same_end(none, selective) and same_end(selective, full):
+            assert selective.activations <= none.activations
+            assert full.activations <= selective.activations or few, run
+        held = [memory(laid_out(run, zero=stage)) for stage in range(3)]
+        totals, states = ([getattr(used, what) for used in held] for what in ("total", "states"))
+        assert totals == sorted(totals, reverse=True), run
+        assert states == sorted(states, reverse=True) or not same_end(held[0], held[2]), run
 
 
 def every_layout(task: Task, devices: int) -> list[Layout]:

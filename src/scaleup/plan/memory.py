@@ -99,9 +99,9 @@ def stage_memory(run: Run, layers: int, ends: float, kept: float, logits: bool, 
     activations = kept * layers * layer.kept
     if w.pp > 1 and not soft.split_sends:  # what each stage handed on stays until its gradient comes back
         activations += kept * run.micro_tokens * 2 * s.hidden
-    if w.recompute == "full":
+    if w.recompute == "full" and layers:
         activations += layer.everything
-    if w.recompute != "none" and not soft.fused_attention:  # one layer's scores, while it is worked out again
+    if layers and w.recompute != "none" and not soft.fused_attention:  # one layer's scores, worked out again
         activations += run.micro_tokens * 5 * s.heads * run.seq / w.tp
     scores = run.micro_tokens * s.vocab / w.tp * soft.logit_bytes if logits else 0.0
     busy = weights + gradients + optimizer + gathered + activations + scores

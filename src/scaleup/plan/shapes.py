@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import CourseError
+from ..words import nearest
+from .more_models import MORE
 
 LARGEST = 10**7  # no width, count or vocabulary of a model comes near it
 WHOLE_OR_0 = (
@@ -227,6 +229,7 @@ def _mpt(layers: int, hidden: int, heads: int) -> Shape:
 _LLAMA3 = {"vocab": 128256, "kv_heads": 8}
 
 KNOWN: dict[str, Shape] = {
+    **{name: Shape(**sizes) for name, sizes in MORE.items()},
     "gpt2": _gpt(12, 768, 12, 50257, 1024),
     "gpt2-xl": _gpt(48, 1600, 25, 50257, 1024),
     "gpt3-175b": _gpt(96, 12288, 96, 50257, 2048),
@@ -305,11 +308,43 @@ _FAMILIES = (
 )
 
 
+# What a name may say of a model without changing its shape; dates such as 2512, and versions with a point.
+_TUNED = re.compile(
+    r"base|instruct|chat|it|hf|sft|dpo|think|reasoning|research|commercial|preview|deduped|meta|bf16|fp8"
+    r"|v\d+\.\d+|\d{4}"
+)
+_OTHERS = {
+    r"vl|vision|omni|audio|ocr|image": "it does not only read text",
+    r"x?lstm|mamba|jamba|rwkv|nemotron[-_ ]h": "not all of its layers are attention",
+    r"embedding|reranker|bert|t5|bart": "it is not a decoder that writes text",
+}
+_SHORT = {"bloom": "bloom-176b", "mixtral": "mixtral-8x7b", "gpt3": "gpt3-175b"}
+
+
+def plain(name: str) -> str:
+    """A name without its owner, its tuning and its marks: "BSC-LT/salamandra-7b-instruct" is salamandra7b."""
+    words = re.split(r"[-_ ]+", name.rsplit("/", 1)[-1].lower())
+    return "".join(word for word in words if not _TUNED.fullmatch(word))
+
+
+def other_kind(name: str) -> str | None:
+    """Why a name, which may have a known one inside, means a model of another kind; None if it does not."""
+    text = name[:LONGEST_NAME].lower()
+    return next(
+        (why for words, why in _OTHERS.items() if re.search(rf"(?<![a-z])({words})(?![a-z])", text)), None
+    )
+
+
 def known(name: str) -> Shape | None:
     """The public model that a name in a table means, if it is one: "LLAMA3.1_405B" is llama-3-405b."""
     text = name.strip()[:LONGEST_NAME].lower()
     if text in KNOWN:
         return KNOWN[text]
+    if other_kind(text):
+        return None
+    short = plain(text)
+    if found := {plain(each): each for each in KNOWN}.get(short, _SHORT.get(short)):
+        return KNOWN[found]
     if re.search(r"\blike\b|\bstyle\b|candidate", text):
         return None
     if "mixtral" in text and "8x7b" in text:
@@ -337,10 +372,23 @@ def model(name: str) -> Shape:
         return from_sizes(name)
     if isinstance(name, str) and (found := known(name)):
         return found
+    said = str(name)[:LONGEST_NAME]
+    if why := other_kind(said):
+        raise CourseError(
+            f"The planner cannot describe {said!r}: {why}. Give the sizes of a model that it can."
+        )
+    names = {plain(each): each for each in KNOWN}
+    near = nearest(plain(said), names)
+    meant = f" Did you mean {names[near]}?" if near else ""
     raise CourseError(
-        f"There is no model {str(name)[:LONGEST_NAME]!r}. Known are {', '.join(KNOWN)}; or give the sizes: "
-        "layers=12,hidden=768,heads=12,ffn=2048,vocab=32000."
+        f"There is no model {said!r}.{meant} Give its config.json from Hugging Face, or give the sizes: "
+        f"layers=12,hidden=768,heads=12,ffn=2048,vocab=32000. Known are, such as llama-3-8b, {families()}."
     )
+
+
+def families() -> str:
+    """The families in KNOWN, each once: "eurollm, apertus, …"."""
+    return ", ".join(dict.fromkeys(re.sub(r"-?(\d+x)?\d+(\.\d+)?[bm].*|-xl$", "", name) for name in KNOWN))
 
 
 def from_sizes(text: str) -> Shape:

@@ -40,6 +40,7 @@ class Panel:
         values = {name: each.value for name, each in self.fields.items()}
         for name in ("zero", "recompute"):
             values[name] = None if values[name] == SEARCHED else values[name]
+        values["measured"] = values["measured"].strip() or None
         return Question(**values | {name: values[name] or None for name in SPLITS})
 
     def follow(self, change: Any = None) -> None:
@@ -76,6 +77,7 @@ TITLES = {
     "zero": "ZeRO stage",
     "micro_batch": "micro-batch",
     "recompute": "recompute",
+    "measured": "measured steps",
 }
 SPLITS = ("tp", "pp", "cp", "micro_batch")  # 0: searched, or 1 where another part of the layout is given
 
@@ -98,6 +100,8 @@ def field(name: str, value: Any) -> widgets.Widget:
         return widgets.Dropdown(options=options, value=SEARCHED if value is None else value, **common)
     if name == "model":  # a public one, or the sizes of another
         return widgets.Combobox(value=value, options=list(KNOWN), continuous_update=False, **common)
+    if name == "measured":
+        return widgets.Text(value=value or "", placeholder="3,910tok/s@8", continuous_update=False, **common)
     if name in ("tokens", "price"):
         return widgets.FloatText(value=value, **common)
     return widgets.IntText(value=value or 0, tooltip="0: searched" if name in SPLITS else "", **common)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import CourseError
-from . import hub_config, search, shapes
+from . import hub_config, measured, search, shapes
 from .accelerators import BEST_SEEN
+from .amounts import amount, whole
 from .given_machine import KEYS, check_nodes, machine_from, queue_remarks
 from .layout import SOFTWARE, Layout
 from .planner import Plan, as_dict, predict_run
@@ -35,6 +36,7 @@ class Question:
     `seq` in tokens, `global_batch` in sequences, `tokens` of the whole training, `price` of one unit of the
     machine's bill. `deadline`: the cheapest number of nodes, up to `nodes`, within so many hours. `scale`:
     how many nodes, up to `nodes`, still pay. `largest`: the largest public model within so many node-hours.
+    `measured`: one or a few measured steps of the same training, such as "3,910tok/s@8"; see measured.parse.
     """
 
     model: str | Shape | None
@@ -57,6 +59,7 @@ class Question:
     zero: int | None = None
     micro_batch: int | None = None
     recompute: str | None = None
+    measured: str | None = None
 
     @property
     def layout(self) -> dict[str, int | str]:
@@ -92,6 +95,15 @@ class Question:
             raise CourseError("Say what to plan: a model, such as llama-3-8b.")
 
 
+def as_numbers(fields: Mapping[str, object]) -> dict[str, object]:
+    """Fields of a question whose numbers may be text, such as "100B". Raises CourseError for other text."""
+    read = dict.fromkeys(NUMBERS, amount) | dict.fromkeys(WHOLE, whole)
+    return {
+        name: read[name](value) if name in read and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+
+
 @dataclass(frozen=True)
 class Answer:
     """The best plan, others beside it, and what should be known about both. A notebook shows it unfolding."""
@@ -99,21 +111,31 @@ class Answer:
     best: Plan
     others: tuple[Plan, ...]
     remarks: tuple[str, ...]
+    calibration: measured.Calibration | None = None
 
     def __repr__(self) -> str:
         p = self.best
         return f"{p.run.machine.name}, {p.nodes:g} nodes: {p.step.total:.3g} s a step, {p.verdict}"
 
     def _repr_html_(self) -> str:
-        from .unfold import page
+        from .unfold import page, table
 
-        return page(self.best, self.others, self.remarks)
+        whole = page(self.best, self.others, self.remarks)
+        if self.calibration is None:
+            return whole
+        rows = self.calibration.lines(self.best)
+        head = ("", "likely", "eight in ten between")
+        return table(head, rows, "Planned from what was measured") + whole
 
     def as_dict(self) -> dict:
         """Plain numbers, for JSON."""
         best = self.best
         others = [dataclasses.replace(other, tokens=best.tokens, bill=best.bill) for other in self.others]
-        return as_dict(best) | {"remarks": list(self.remarks), "others": [as_dict(other) for other in others]}
+        found = as_dict(best) | {
+            "remarks": list(self.remarks),
+            "others": [as_dict(other) for other in others],
+        }
+        return found | ({"calibrated": self.calibration.numbers(best)} if self.calibration else {})
 
 
 def answer(question: Question, facts: Mapping[str, object]) -> Answer:
@@ -122,11 +144,14 @@ def answer(question: Question, facts: Mapping[str, object]) -> Answer:
     Raises CourseError, with a sentence, for every question that has no answer.
     """
     found = _answer(question, facts)
+    if found.calibration:
+        said = (*found.calibration.remarks(found.best), *found.remarks)
+        found = dataclasses.replace(found, remarks=said)
     limits = queue_remarks(facts, int(found.best.nodes))
     found = dataclasses.replace(found, remarks=(*limits, *found.remarks))
     device = found.best.run.machine.accelerator.name
     seen = BEST_SEEN.get(device, 0.0)
-    if question.precision == "bf16" and seen and found.best.mfu > seen:
+    if found.calibration is None and question.precision == "bf16" and seen and found.best.mfu > seen:
         least = found.best.mfu / seen
         hope = (
             f"The plan counts on {found.best.mfu:.0%} MFU. No run on {device} in our table did better than "
@@ -152,11 +177,15 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
     }
     counts = sorted({2**n for n in range(17) if 2**n < question.nodes} | {question.nodes})
 
+    calibration = None
+
     def answered(p: Plan, others: tuple[Plan, ...] = (), tokens: float = question.tokens) -> Answer:
         whole = predict_run(p.run, tokens, bill, question.price)
-        return Answer(whole, others, (*batch_remarks(question, p), *remarks))
+        return Answer(whole, others, (*batch_remarks(question, p), *remarks), calibration)
 
     if question.largest is not None:
+        if question.measured is not None:
+            raise CourseError("A measured step belongs to one model: leave out --largest, or --measured.")
         known = list(shapes.KNOWN.values())
         found = search.largest_model(known, question.largest, 20, question.nodes, **common)
         name = next(name for name, shape in shapes.KNOWN.items() if shape == found.run.shape)
@@ -166,8 +195,14 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
     shape, left_out = described(question.model)
     remarks[:0] = left_out
     task = search.Task(shape=shape, **common)
+    devices = question.nodes * machine.devices_per_node
+    steps = measured.parse(question.measured) if question.measured is not None else []
+    if steps:
+        calibration = measured.calibrated(steps, task, devices, question.layout)
     if question.deadline is not None:
-        return answered(search.cheapest(task, question.tokens, question.deadline, counts, bill))
+        longer = calibration.factor if calibration else 1.0  # a step takes
+        hours = question.deadline / longer
+        return answered(search.cheapest(task, question.tokens, hours, counts, bill))
     if question.scale:
         plans = search.scaling(task, counts)
         best = search.nodes_that_pay(plans)
@@ -182,7 +217,6 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
             )
         return answered(best, tuple(plans))
 
-    devices = question.nodes * machine.devices_per_node
     if given := question.layout:
         ways = given.get("tp", 1) * given.get("pp", 1) * given.get("cp", 1)
         if ways < 1 or devices % ways:
@@ -190,6 +224,8 @@ def _answer(question: Question, facts: Mapping[str, object]) -> Answer:
         layout = Layout(dp=devices // ways, **given)
         return answered(predict_run(search.whole_batch(task, layout).run(layout)))
     found = search.search(task, devices, keep=6)
+    if steps and found.plans:
+        calibration = measured.calibrated(steps, task, devices, {}, found.best.run.layout)
     lost = ", ".join(f"{count:,} {reason}" for reason, count in found.lost.items())
     remarks.insert(0, f"{found.weighed:,} layouts weighed, {found.feasible:,} fit. Those that lost: {lost}.")
     best, whole_rounds = found.best, search.nearest(question.global_batch, devices)

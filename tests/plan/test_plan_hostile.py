@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import random
+import time
 
 import pytest
 from test_plan_runs import LLAMA
@@ -339,7 +340,10 @@ def test_a_table_without_a_header_is_refused(tmp_path, content):
         (ROW.split(b"\n", 1)[0] + b"\n", 0, 0),
         (b"nothing,known\n1,2\n", 1, 0),
         (b"8,8,8\n8,8,8\n", 1, 0),
-        (ROW.decode().encode("utf-16"), None, 0),
+        (ROW.decode().encode("utf-16"), 1, 1),
+        (ROW.decode().encode("utf-16-be"), 1, 1),
+        (ROW.decode().encode("utf-16-le"), 1, 1),
+        (ROW.decode().encode("utf-16") + b"x", None, 1),
         (b"a,b" + bytes(range(10, 256)) * 4, None, 0),
     ],
 )
@@ -364,6 +368,48 @@ def test_a_cell_of_a_million_characters_is_kept(tmp_path, column):
     made = predicted(tmp_path, table)
     assert_rows(made, table)
     assert all(len(row[-1]) < 2000 for row in made)
+
+
+def test_headers_in_any_case_are_the_same_columns(tmp_path):
+    plain = predicted(tmp_path, ROW)
+    for change in (bytes.upper, bytes.title):
+        header, row = ROW.split(b"\n", 1)
+        made = predicted(tmp_path, change(header) + b"\n" + row)
+        assert made[1] == plain[1] and made[0][0] == change(header).decode().split(",")[0]
+
+
+def test_a_column_that_stands_twice_and_differs_is_named(tmp_path):
+    made = predicted(tmp_path, ROW.replace(b"gpus", b"gpus,GPUs").replace(b"64", b"64,128"))
+    place = made[0].index("gpus") + 1
+    assert f"gpus stands in columns {place}, {place + 1} and differs: the last one is used." in made[1][-1]
+    same = predicted(tmp_path, ROW.replace(b"gpus", b"gpus,gpus").replace(b"64", b"64,64"))
+    assert "stands in columns" not in same[1][-1]
+
+
+def test_a_file_in_utf_16_is_told(tmp_path, capsys):
+    (tmp_path / "in.csv").write_bytes(ROW.decode().encode("utf-16"))
+    predict_table.main(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"))
+    assert "in.csv is in UTF-16" in capsys.readouterr().out
+
+
+@pytest.mark.processes
+def test_a_table_shared_out_over_processes_is_the_same(tmp_path, monkeypatch):
+    given = list(csv.reader(TABLE.read_text(encoding="utf-8").splitlines()))[:40]
+    alone = predicted(tmp_path, given)
+    monkeypatch.setattr(predict_table, "MANY", 10)
+    monkeypatch.setattr(predict_table, "PART", 7)
+    monkeypatch.setattr(predict_table, "usable_cores", lambda: 2)
+    assert predicted(tmp_path, given) == alone
+
+
+def test_ten_thousand_rows_take_their_part_of_twenty_seconds_for_a_hundred_thousand(tmp_path):
+    given = list(csv.reader(TABLE.read_text(encoding="utf-8").splitlines()))
+    rows = (given[1:] * 14)[:10_000]
+    start = time.process_time()
+    made = predicted(tmp_path, [given[0], *rows])
+    assert (
+        len(made) == 10_001 and time.process_time() - start < 4
+    )  # two cores share it, and ten such take 20 s
 
 
 def test_cells_without_a_column_are_said_to_be_left_out(tmp_path):

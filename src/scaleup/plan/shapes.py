@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 
 from ..errors import CourseError
 from ..words import nearest
@@ -327,6 +327,12 @@ def plain(name: str) -> str:
     return "".join(word for word in words if not _TUNED.fullmatch(word))
 
 
+@cache
+def plain_names() -> dict[str, str]:
+    """{plain name: name} of KNOWN."""
+    return {plain(name): name for name in KNOWN}
+
+
 def other_kind(name: str) -> str | None:
     """Why a name, which may have a known one inside, means a model of another kind; None if it does not."""
     text = name[:LONGEST_NAME].lower()
@@ -337,13 +343,17 @@ def other_kind(name: str) -> str | None:
 
 def known(name: str) -> Shape | None:
     """The public model that a name in a table means, if it is one: "LLAMA3.1_405B" is llama-3-405b."""
-    text = name.strip()[:LONGEST_NAME].lower()
+    return _known(name.strip()[:LONGEST_NAME].lower())
+
+
+@lru_cache(4096)  # a table has few names in many rows
+def _known(text: str) -> Shape | None:
     if text in KNOWN:
         return KNOWN[text]
     if other_kind(text):
         return None
     short = plain(text)
-    if found := {plain(each): each for each in KNOWN}.get(short, _SHORT.get(short)):
+    if found := plain_names().get(short, _SHORT.get(short)):
         return KNOWN[found]
     if re.search(r"\blike\b|\bstyle\b|candidate", text):
         return None
@@ -377,9 +387,8 @@ def model(name: str) -> Shape:
         raise CourseError(
             f"The planner cannot describe {said!r}: {why}. Give the sizes of a model that it can."
         )
-    names = {plain(each): each for each in KNOWN}
-    near = nearest(plain(said), names)
-    meant = f" Did you mean {names[near]}?" if near else ""
+    near = nearest(plain(said), plain_names())
+    meant = f" Did you mean {plain_names()[near]}?" if near else ""
     raise CourseError(
         f"There is no model {said!r}.{meant} Give its config.json from Hugging Face, or give the sizes: "
         f"layers=12,hidden=768,heads=12,ffn=2048,vocab=32000. Known are, such as llama-3-8b, {families()}."

@@ -13,9 +13,9 @@ LONGEST_CELL = 2**31 - 1  # characters; Python's own limit is 131,072
 # Columns that are read. Others are kept as they are, and may stand twice.
 READ = {
     "accelerator", "activation_recompute", "cp", "dp", "ep", "ffn", "global_batch_seqs", "gpus", "heads",
-    "hidden", "kv_heads", "layers", "machine", "memory_gb", "micro_batch", "mlp", "model", "notes", "params_b",
-    "pp", "precision", "seq", "sharding", "software", "source", "step_time_s", "tied", "tokens_per_s_per_gpu",
-    "tp", "tuning", "vocab", "vp", "year", "zero_stage",
+    "hidden", "kv_heads", "layers", "machine", "memory_gb", "micro_batch", "mlp", "model", "notes",
+    "params_b", "pp", "precision", "seq", "sharding", "software", "source", "step_time_s", "tied",
+    "tokens_per_s_per_gpu", "tp", "tuning", "vocab", "vp", "year", "zero_stage",
 }  # fmt: skip
 
 

@@ -194,8 +194,13 @@ def plan_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="model, batch and [parallel] of a file for scaleup train, such as data/first-run.toml",
     )
-    add("--machine", help="a name in data/machines.yml, such as lumi-g")
-    add("--nodes", type=whole, default=1, help="how many whole nodes (1 if not given)")
+    add(
+        "--machine",
+        help="a name in data/machines.yml, such as lumi-g; or an own one: device=H100,devices_per_node=8, or "
+        "a file of JSON or TOML with such facts",
+    )
+    add("--nodes", type=whole, help="how many whole nodes (1 if not given)")
+    add("--devices", type=whole, help="so many devices of one node")
     add("--seq", type=whole, default=4096, help="tokens of a sequence (4096)")
     add("--global-batch", type=whole, default=1024, help="sequences of a step (1024)")
     add("--tokens", type=amount, default=0.0, help="tokens of the whole training, such as 100e9 or 100B")
@@ -214,6 +219,10 @@ def plan_arguments(command: argparse.ArgumentParser) -> None:
         metavar="HOURS",
         help="the cheapest number of nodes, up to --nodes, in time",
     )
+    add(
+        "--budget", type=amount, metavar="NODE_HOURS",
+        help="the quickest number of nodes, up to --nodes, within so many",
+    )  # fmt: skip
     add("--scale", action="store_true", help="how many nodes, up to --nodes, still pay")
     add("--largest", type=amount, metavar="NODE_HOURS", help="the largest public model within so many")
     add(

@@ -26,6 +26,11 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.what and arguments.model:
         raise CourseError(f"Two models are given, {arguments.what} and {arguments.model}. Leave one out.")
     arguments.model = arguments.model or arguments.what
+    if arguments.largest is not None and (arguments.model or arguments.tokens):
+        raise CourseError(
+            "--largest looks for the model, on 20 tokens per parameter: leave out --model and --tokens. How "
+            "quickly a model is trained within so many node-hours: --budget."
+        )
     if not arguments.machine or not (
         arguments.model or arguments.largest or arguments.config or arguments.measured
     ):
@@ -95,7 +100,7 @@ def configured(arguments: argparse.Namespace, facts: Mapping[str, object]) -> di
     if arguments.model or arguments.largest:
         raise CourseError("--config says which model to plan. Leave out --model and --largest.")
     machine, _, _ = machine_from(facts)
-    return asked_by(load(arguments.config), arguments.nodes * machine.devices_per_node)
+    return asked_by(load(arguments.config), (arguments.nodes or 1) * machine.devices_per_node)
 
 
 def for_training(found: Answer) -> str:

@@ -109,10 +109,14 @@ class Question:
 def as_numbers(fields: Mapping[str, object]) -> dict[str, object]:
     """Fields of a question whose numbers may be text, such as "100B". Raises CourseError for other text."""
     read = dict.fromkeys(NUMBERS, amount) | dict.fromkeys(WHOLE, whole)
-    return {
-        name: read[name](value) if name in read and isinstance(value, str) else value
-        for name, value in fields.items()
-    }
+    found = dict(fields)
+    for name, value in fields.items():
+        if name in read and isinstance(value, str):
+            try:
+                found[name] = read[name](value)
+            except CourseError as error:
+                raise CourseError(f"{name}: {error}") from None
+    return found
 
 
 @dataclass(frozen=True)

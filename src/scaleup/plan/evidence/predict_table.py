@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from ...computer.resources import usable_cores
 from ...errors import CourseError
 from ..memory import CONTEXT_BYTES, GIB, fits, memory
 from ..steptime import step_time, tokens_per_s_per_device
@@ -82,12 +79,22 @@ def predict_rows(table: Table) -> list[tuple[str, bool]]:
     return [predict_row(table, cells) for cells in table.rows]
 
 
+def usable_cores() -> int:
+    """Those of this process; asked for large tables only, since counting them needs more than Python has."""
+    from ...computer import resources
+
+    return resources.usable_cores()
+
+
 def predicted(table: Table) -> Iterator[tuple[str, bool]]:
     """Every row of the result in its order; a large table is shared out over the cores."""
-    cores = min(usable_cores(), MOST_CORES)
-    if len(table.rows) < MANY or cores < 2:
+    cores = 1 if len(table.rows) < MANY else min(usable_cores(), MOST_CORES)
+    if cores < 2:
         yield from predict_rows(table)
         return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     parts = [
         dataclasses.replace(table, rows=table.rows[start : start + PART])
         for start in range(0, len(table.rows), PART)

@@ -262,6 +262,7 @@ def step_parts(p: Plan) -> list[Part]:
         Part("optimizer step", step.optimizer, COMPUTING),
         Part("tensor parallel, hidden", layer.tensor_hidden * turns, HIDDEN),
         Part("context parallel, hidden", layer.context_hidden * turns, HIDDEN),
+        Part("experts, hidden", layer.experts_hidden * turns, HIDDEN),
         Part("weights gathered, hidden", (layer.gather - gathered) * turns, HIDDEN),
         Part("handing on, hidden", step.send_hidden * slots, HIDDEN),
         Part("gradients' sum, hidden", step.data_hidden, HIDDEN),

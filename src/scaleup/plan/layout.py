@@ -153,6 +153,14 @@ class Layout:
         return self.shards or self.replicas
 
     @property
+    def sums_often(self) -> bool:
+        """Do gradients leave for their shards after each micro-batch, as ZeRO 2 has it?
+
+        In a pipeline they stay whole until a step's last micro-batch: programs sum a stage's gradients first.
+        """
+        return self.zero == 2 and self.pp == 1
+
+    @property
     def expert_ways(self) -> int:
         """Devices that together hold one copy of a stage's experts, each whole: experts are not cut by tp."""
         return min(self.ep * self.tp, self.replicas * self.tp)

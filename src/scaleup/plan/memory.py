@@ -89,7 +89,7 @@ def stage_memory(run: Run, layers: int, ends: float, kept: float, logits: bool, 
     held = numbers + experts
     part = numbers / replicas + experts / expert_replicas  # of a state that is sharded over the replicas
     weights = 4 * part if w.zero == 3 else 2 * held
-    gradients = trained * soft.gradient_bytes * (part if w.zero >= 2 else held)
+    gradients = trained * soft.gradient_bytes * (part if w.zero == 3 or w.sums_often else held)
     optimizer = trained * (soft.optimizer_bytes - (4 if w.zero == 3 else 0)) * (part if w.zero else held)
     gathered = 0.0
     if w.zero == 3:  # two layers, or the logits' matrix, in 16 bit, and one layer's gradients

@@ -137,7 +137,7 @@ def _memory_lines(p: Plan) -> list[Line]:
     w, soft = p.run.layout, p.run.software
     shared = f" / {w.dp * w.cp} replicas"
     weights = "4 bytes per parameter" + shared if w.zero == 3 else "2 bytes per parameter"
-    gradients = f"{soft.gradient_bytes} bytes per parameter{shared if w.zero >= 2 else ''}"
+    gradients = f"{soft.gradient_bytes} bytes per parameter{shared if w.zero == 3 or w.sums_often else ''}"
     state = soft.optimizer_bytes - (4 if w.zero == 3 else 0)
     optimizer = f"{state} bytes per parameter{shared if w.zero else ''}"
     device = p.run.machine.accelerator.memory_bytes

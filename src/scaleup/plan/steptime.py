@@ -330,7 +330,7 @@ def step_time(run: Run, layer: LayerTime | None = None, head: float | None = Non
     if w.zero < 3 and replicas > 1:
         data = collectives.gather(m, over, w.tp, numbers * SUM_BYTES)  # a reduce-scatter
         data += sum_of_shards(run, numbers * SUM_BYTES)
-        often = run.micro_batches if w.zero == 2 else 1.0  # sharded sums leave after each micro-batch
+        often = run.micro_batches if w.sums_often else 1.0
         if run.software.hidden_data and (w.pp == 1 or w.vp > 1):  # beside the backward pass
             backward = middle * layer.backward
             whole, data = data, collectives.overlap(backward, data) - backward

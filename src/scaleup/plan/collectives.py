@@ -5,6 +5,7 @@ from __future__ import annotations
 from .layout import Machine
 
 HOP_S = 8e-6  # one message between two devices of a ring; of the order that NCCL's tests show
+DIRECT = 0.9  # of a link's and of a port's bandwidth, by kernels that write to others' memory (DeepEP's page)
 OVERLAP_LEAK = 0.15  # computing and communicating at once slow each other: both use the same memory
 
 
@@ -78,11 +79,13 @@ def all_to_all(
     link = a.link_bytes_s * a.efficiency.link
     share = machine.network_bytes_s * a.efficiency.network / machine.devices_per_node
     away = data * (size - inside) / size
-    if copies <= 1.0 or inside == size:
+    if copies <= 1.0:
         return data * (inside - 1) / size / link + away / share + HOP_S * size
     here = inside / size  # share of the group's members that a node has
     nodes = (1 - (1 - here) ** copies) / here  # different ones that a token is meant for
     away = data / copies * (1 - here) * min(nodes, most or nodes)
+    link = DIRECT * a.link_bytes_s
+    share = DIRECT * machine.network_bytes_s / machine.devices_per_node
     return max(data * (inside - 1) / inside / link, away / share) + HOP_S * size
 
 

@@ -37,6 +37,7 @@ class Software:
     into one piece before they are used, gradients into pieces before they are summed.
     `expert_copies`: times that what is sent to experts, in 16 bit, passes through memory in a forward pass:
     sorted, sent, received, weighted and summed.
+    `grouped`: share of a dense product's speed that its kernels for many experts reach.
     `once_per_node`: a token for several experts of a node crosses the network once.
     `hidden_experts`: in a pipeline of chunks, tokens travel while another micro-batch is computed.
     """
@@ -61,7 +62,8 @@ class Software:
     norm_copies: int = 2
     mlp_copies: int = 4
     shard_copies: float = 0.0
-    expert_copies: float = 12.0
+    expert_copies: float = 8.0
+    grouped: float = 0.8
     once_per_node: bool = False
     hidden_experts: bool = False
 
@@ -82,7 +84,11 @@ SOFTWARE = {
         Software("megatron-2022 without sequence parallelism", False, False),
         Software("megatron-deepspeed", False, False, gradient_bytes=10, **_DEEPSPEED),
         Software("megatron-deepspeed fp16", False, False, gradient_bytes=2, optimizer_bytes=19, **_DEEPSPEED),
-        Software("fsdp", True, True, shard_copies=4, expert_copies=18),
+        Software("fsdp", True, True, shard_copies=4, expert_copies=18, grouped=0.6),
+        Software(
+            "automodel", True, True, shard_copies=4, mlp_copies=3, attention_gain=2.5, once_per_node=True,
+            expert_copies=6, grouped=0.9,
+        ),
         Software("llm-foundry", True, True, logit_bytes=6, shard_copies=4),
         Software(
             "nanotron", True, True, gradient_bytes=6, hidden_data=False, balanced_stages=True,
@@ -179,6 +185,7 @@ class Run:
     """One training run. `seq` in tokens, `global_batch` in sequences, `bits` of the matrix products.
 
     `adapters`: 0 where all weights are trained; with LoRA the rank of the matrices beside the frozen ones.
+    `balanced`: tokens are dealt out evenly over experts by force, as benchmarks have it and training has not.
     """
 
     shape: Shape
@@ -189,6 +196,7 @@ class Run:
     software: Software = SOFTWARE["megatron"]
     bits: int = 16
     adapters: int = 0
+    balanced: bool = False
 
     @property
     def micro_batches(self) -> float:

@@ -270,6 +270,10 @@ KNOWN: dict[str, Shape] = {
         dense_layers=3, dense_ffn=18432, groups_per_token=4, q_rank=1536, kv_rank=512, rope_dim=64,
         value_dim=128,
     ),
+    "kimi-k2": Shape(
+        61, 7168, 64, 2048, 163840, head_dim=128, experts=384, experts_per_token=8, shared_ffn=2048,
+        dense_layers=1, dense_ffn=18432, q_rank=1536, kv_rank=512, rope_dim=64, value_dim=128,
+    ),
     "gpt-oss-20b": Shape(
         24, 2880, 64, 2880, 201088, 8, 64, bias=True, sinks=True, experts=32, experts_per_token=4, window=128,
         windowed=12,
@@ -286,7 +290,6 @@ UNSUPPORTED = {
     "nemotron-h": "it mixes Mamba layers with attention",
     "nemotron_h": "it mixes Mamba layers with attention",
     "nemotron_3_nano": "it mixes Mamba layers with attention",
-    "kimi": "its sizes are not known here",
 }
 
 _PLAIN_LLAMA = r"llama(?![-_ ]?\d[-_ ])(?!-like)"
@@ -320,6 +323,8 @@ def known(name: str) -> Shape | None:
         return None
     if "mixtral" in text and "8x7b" in text:
         return KNOWN["mixtral-8x7b"]
+    if re.search(r"kimi[-_ ]?k2(?!\.)", text):
+        return KNOWN["kimi-k2"]
     if re.search(r"deep[-_ ]?seek[-_ ]?v3(?!\.)", text):
         return KNOWN["deepseek-v3"]
     for pattern, family in _FAMILIES:

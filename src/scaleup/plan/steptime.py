@@ -20,10 +20,9 @@ SUM_BYTES = 4  # of a gradient that is summed over replicas
 OPTIMIZER_BYTES = 34  # read and written per parameter by Adam: gradient, weight, master copy, two moments
 RESULT = 6.0  # times a product's result passes through memory before the next operator has it
 ATTENTION_LIMIT = 0.68  # of the products' share of the peak: no attention kernel of the runs does better
-FULLY_SHARDED = ("fsdp", "llm-foundry")  # their selective recompute is of every second product
+FULLY_SHARDED = ("fsdp", "automodel", "llm-foundry")  # their selective recompute is of every second product
 TILE = 128  # rows that a grouped kernel works on at once
-GROUPED = 0.6  # of a dense product's speed: what grouped kernels of programs in public reach
-IMBALANCE = 1.1  # of the mean load: that of the expert, or the device, that the others wait for
+IMBALANCE = 1.3  # of the mean load: that of the expert, or the device, that the others wait for
 STRAGGLER = 0.012  # share of time lost with each doubling of the nodes that replicas are spread over
 
 
@@ -154,13 +153,13 @@ def expert_products(run: Run) -> Pass:
     s, w, a = run.shape, run.layout, run.machine.accelerator
     held = max(1.0, s.experts / w.expert_ways)
     cut = max(1.0, w.expert_ways / s.experts)
-    rows = IMBALANCE * routed_tokens(run) * cut / held + TILE / 2
+    rows = busiest(run) * cut / held + TILE / 2
     memory = a.memory_bytes_s * a.efficiency.memory
     total = Pass(0.0, 0.0)
     for inner, columns in ((s.hidden, s.ffn / cut * (s.mlp_matrices - 1)), (s.ffn / cut, s.hidden)):
         read = BYTES * inner * columns / memory
         forward, backward = product(a, rows, inner, columns, run.bits, bool(run.adapters))
-        total += (forward / GROUPED + read, backward / GROUPED + read)
+        total += (forward / run.software.grouped + read, backward / run.software.grouped + read)
     return total.times(held)
 
 
@@ -172,10 +171,15 @@ def routed_tokens(run: Run) -> float:
     return run.micro_tokens * run.shape.experts_per_token / run.layout.tp
 
 
+def busiest(run: Run) -> float:
+    """Tokens that the device with most of them works on, where `routed_tokens` is the mean."""
+    return routed_tokens(run) * (1.0 if run.balanced else IMBALANCE)
+
+
 def expert_traffic(run: Run) -> tuple[float, float]:
     """Seconds of (copying, sending) in one of the two ways between tokens and experts."""
     s, w, a = run.shape, run.layout, run.machine.accelerator
-    data = IMBALANCE * routed_tokens(run) * s.hidden * BYTES
+    data = busiest(run) * s.hidden * BYTES
     copying = run.software.expert_copies / 2 * data / (a.memory_bytes_s * a.efficiency.memory)
     copies = s.experts_per_token if run.software.once_per_node else 1.0
     group = min(w.expert_ways, s.experts)
@@ -240,9 +244,10 @@ def layer_time(run: Run) -> LayerTime:
     gather = copied = 0.0
     if w.zero == 3:
         held = layer_held(run) * BYTES
-        gather = 3 * collectives.gather(m, w.sharded_over, w.tp, held)
-        gather += sum_of_shards(run, held)
-        copied = soft.shard_copies * held / memory
+        trained = trained_share(run)  # weights are gathered twice, and gradients of the trained ones leave
+        gather = (2 + trained) * collectives.gather(m, w.sharded_over, w.tp, held)
+        gather += sum_of_shards(run, held * trained)
+        copied = soft.shard_copies * (1 + trained) / 2 * held / memory
     computing = forward + backward + again + soft.pause_s + tensor + context + experts + copied
     least = eff.layer_s * passes / 2
     if w.pp > 1 and w.tp > 1:

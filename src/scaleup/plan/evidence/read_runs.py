@@ -15,6 +15,7 @@ from ..layout import SOFTWARE, Layout, Machine, Run, Software
 from ..memory import fits
 from ..search import divisors
 from ..shapes import Shape
+from ..steptime import FULLY_SHARDED
 
 GB = 1e9
 USUAL_SEQ = 2048
@@ -128,6 +129,8 @@ def software_of(row: dict[str, str]) -> Software:
         precision = text(row, "precision").lower()
         bf16 = "bf16" in precision and "fp16" not in precision
         return SOFTWARE["megatron-deepspeed" if bf16 else "megatron-deepspeed fp16"]
+    if "automodel" in words:
+        return SOFTWARE["automodel"]
     if not any(w in words for w in ("megatron", "nemo")):
         if "foundry" in words:
             return SOFTWARE["llm-foundry"]
@@ -304,7 +307,7 @@ def run_of(reading: Reading) -> Run:
     zero = reading.row.get("zero_stage")
     zero = str(zero or "").strip().removesuffix(".0")
     if zero not in ("0", "1", "2", "3"):
-        zero = reading.fill("zero", 3 if program.name in ("fsdp", "llm-foundry") else 1, "not given")
+        zero = reading.fill("zero", 3 if program.name in FULLY_SHARDED else 1, "not given")
     zero = int(zero)
     if program.name == "megatron-deepspeed" and zero == 0:
         zero = reading.fill("zero", 1, "DeepSpeed shards its bf16 optimizer even where stage 0 is written")
@@ -313,7 +316,7 @@ def run_of(reading: Reading) -> Run:
     layout = Layout(
         dp=dp, zero=zero, micro_batch=micro, recompute=recompute_of(reading), shards=shards, **ways
     )  # fmt: skip
-    run = Run(shape, seq, batch, layout, machine, program, bits, adapters_of(reading))
+    run = Run(shape, seq, batch, layout, machine, program, bits, adapters_of(reading), forced(row))
     if not given["tp"] and not given["pp"] and not reading.whole("dp") and not fits(run):
         run = smallest_that_fits(reading, run)
     elif "micro_batch" in reading.guessed and not stated:
@@ -332,6 +335,12 @@ def shards_of(row: dict[str, str], machine: Machine, replicas: int) -> int:
     hybrid = said == "hybrid" or not said and "hybrid_shard" in text(row, "notes").lower()
     inside = math.gcd(replicas, machine.devices_per_node)
     return inside if hybrid and inside < replicas else 0
+
+
+def forced(row: dict[str, str]) -> bool:
+    """Were tokens dealt out evenly over the experts by force?"""
+    said = text(row, "routing").strip().lower()
+    return said == "forced" or not said and "force-balance" in text(row, "notes").lower()
 
 
 def adapters_of(reading: Reading) -> int:

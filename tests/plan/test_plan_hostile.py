@@ -405,7 +405,8 @@ def test_more_replicas_never_need_more_memory_on_a_device():
         for batch_size in (2 * run.global_batch, run.global_batch):
             larger = dataclasses.replace(run, layout=more, global_batch=batch_size)
             assert memory(larger).total <= memory(run).total * (1 + 1e-12), (run, batch_size)
-            if run.layout.zero:
+            same_stage = bool(memory(larger).logits) == bool(memory(run).logits)  # is the fullest one
+            if run.layout.zero and same_stage:
                 assert memory(larger).states < memory(run).states
 
 

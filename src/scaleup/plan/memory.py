@@ -10,7 +10,7 @@ from .layout import Run
 from .steptime import FULLY_SHARDED, trained_share
 
 GIB = 2**30
-CONTEXT_BYTES = 2.5 * GIB  # outside of the program's allocator: context, libraries, communication buffers
+CONTEXT_BYTES = 5.0 * GIB  # outside of the program's allocator: context, libraries, communication buffers
 SLACK = 0.05  # an allocator keeps more than is in use
 RESERVED_BYTES = 1.0 * GIB  # of a device's memory that no program can have
 

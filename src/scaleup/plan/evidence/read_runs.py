@@ -129,6 +129,8 @@ def software_of(row: dict[str, str]) -> Software:
         precision = text(row, "precision").lower()
         bf16 = "bf16" in precision and "fp16" not in precision
         return SOFTWARE["megatron-deepspeed" if bf16 else "megatron-deepspeed fp16"]
+    if "bigcode" in words:  # forked from the Megatron-LM of 2022
+        return SOFTWARE["megatron-2022 without sequence parallelism"]
     if "automodel" in words:
         return SOFTWARE["automodel"]
     if not any(w in words for w in ("megatron", "nemo")):

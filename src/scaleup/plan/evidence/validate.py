@@ -112,9 +112,10 @@ KNOWN_LIMITS = """\
 NUMBERS = """\
 Seven numbers for each accelerator, and two for programs. A program is told by the column `software`, and by
 the year. nanotron, LLM Foundry and Megatron-DeepSpeed on the A100 are each known from one or two sources, so
-what belongs to such a program cannot be told from what belongs to its source. `stage_hop_s` rests on one sweep: without it the
-median over all rows is {median}, the 90th percentile {most}. The two sources of the MI250X are from one site,
-and its attention number is a guess: none of its runs used a fused kernel."""
+what belongs to such a program cannot be told from what belongs to its source. `stage_hop_s` rests on one
+sweep: without it the median over all rows is {median}, the 90th percentile {most}. The two sources of the
+MI250X are from one site, and its attention number is a guess: none of its runs used a fused kernel. No
+number was fitted to a run of GH200, B200, GB200, GB300, H200 or MI300X."""
 PROGRAMS = """\
 `pause_s` of Megatron-DeepSpeed is {pause_s:g}, `stage_hop_s` of nanotron {stage_hop_s:g}. What each
 number means is written in `src/scaleup/plan/accelerators.py` and `src/scaleup/plan/layout.py`.

@@ -274,6 +274,23 @@ KNOWN: dict[str, Shape] = {
     "qwen3-235b-a22b": Shape(
         94, 4096, 64, 1536, 151936, kv_heads=4, head_dim=128, qk_norm=True, experts=128, experts_per_token=8
     ),
+    "deepseek-v3": Shape(
+        61, 7168, 128, 2048, 129280, head_dim=128, experts=256, experts_per_token=8, shared_ffn=2048,
+        dense_layers=3, dense_ffn=18432, groups_per_token=4, q_rank=1536, kv_rank=512, rope_dim=64,
+        value_dim=128,
+    ),
+    "kimi-k2": Shape(
+        61, 7168, 64, 2048, 163840, head_dim=128, experts=384, experts_per_token=8, shared_ffn=2048,
+        dense_layers=1, dense_ffn=18432, q_rank=1536, kv_rank=512, rope_dim=64, value_dim=128,
+    ),
+    "gpt-oss-20b": Shape(
+        24, 2880, 64, 2880, 201088, 8, 64, bias=True, sinks=True, experts=32, experts_per_token=4, window=128,
+        windowed=12,
+    ),
+    "gpt-oss-120b": Shape(
+        36, 2880, 64, 2880, 201088, 8, 64, bias=True, sinks=True, experts=128, experts_per_token=4,
+        window=128, windowed=18,
+    ),
     "nemotron-4-15b": Shape(32, 6144, 48, 24576, 256000, kv_heads=8, gated=False, norm_vectors=2),
     "nemotron-4-340b": Shape(96, 18432, 96, 73728, 256000, kv_heads=8, gated=False, norm_vectors=2),
 }  # fmt: skip
@@ -282,9 +299,6 @@ UNSUPPORTED = {
     "nemotron-h": "it mixes Mamba layers with attention",
     "nemotron_h": "it mixes Mamba layers with attention",
     "nemotron_3_nano": "it mixes Mamba layers with attention",
-    "deepseek": "its attention compresses keys and values, which the planner does not describe",
-    "kimi": "its attention compresses keys and values, which the planner does not describe",
-    "gpt oss": "its layers alternate two kinds of attention, which the planner does not describe",
 }
 
 _PLAIN_LLAMA = r"llama(?![-_ ]?\d[-_ ])(?!-like)"
@@ -305,6 +319,7 @@ _FAMILIES = (
     (r"gpt[-_ ]?2", "gpt2"),
     (r"mt[-_ ]?nlg", "mt-nlg"),
     (r"nemotron[-_ ]?4", "nemotron-4"),
+    (r"gpt[-_ ]?oss", "gpt-oss"),
 )
 
 
@@ -359,6 +374,10 @@ def _known(text: str) -> Shape | None:
         return None
     if "mixtral" in text and "8x7b" in text:
         return KNOWN["mixtral-8x7b"]
+    if re.search(r"kimi[-_ ]?k2(?!\.)", text):
+        return KNOWN["kimi-k2"]
+    if re.search(r"deep[-_ ]?seek[-_ ]?v3(?!\.)", text):
+        return KNOWN["deepseek-v3"]
     for pattern, family in _FAMILIES:
         found = re.search(rf"(?<![a-z]){pattern}(?P<rest>.*)", text)
         if not found:

@@ -97,7 +97,7 @@ def pyodide() -> Path:
 def packed() -> dict[str, Path]:
     """{name in the archive: file} of the code that the page loads."""
     package = Path(scaleup.__file__).parent
-    files = [package / "__init__.py", package / "errors.py", package / "paths.py"]
+    files = [package / f"{name}.py" for name in ("__init__", "errors", "paths", "words")]
     files += sorted(file for file in (package / "plan").glob("*.py") if file.name not in LEFT_OUT)
     return {file.relative_to(package.parent).as_posix(): file for file in files}
 
@@ -130,8 +130,8 @@ def form() -> str:
     """The fields of a question as HTML. A script answers them; without one they say so."""
     names = {key: str(facts["name"].value) for key, facts in machines.operational().items()}
     fields = [
-        '<label>Model, or its sizes <input name="model" list="planner-models" value="llama-3-8b" required>'
-        "</label>",
+        '<label>Model, its sizes, or its config.json <input name="model" list="planner-models" '
+        'value="llama-3-8b" required></label>',
         choice("machine", "Machine", names, "lumi-g"),
     ]
     for name, (label, value, least) in NUMBERS.items():
@@ -143,6 +143,7 @@ def form() -> str:
         fields.append(f'<label>{label} <input name="{name}" {kind} value="{value}" required></label>')
     fields.append(choice("software", "Program", {name: name for name in SOFTWARE}, "megatron"))
     fields.append(choice("precision", "Matrix products in", {"bf16": "bf16", "fp8": "fp8"}, "bf16"))
+    fields.append('<label>Measured steps, if any <input name="measured" placeholder="3,910tok/s@8"></label>')
     split = [
         f'<label>{label} <input name="{name}" type="number" min="{0 if name == "zero" else 1}"></label>'
         for name, label in SPLITS.items()

@@ -3,7 +3,7 @@ const form = document.getElementById("planner");
 const status = document.getElementById("planner-status");
 const answer = document.getElementById("planner-answer");
 const [plan, stop] = [form.querySelector("[type=submit]"), form.elements.stop];
-const words = new Set(["model", "machine", "software", "precision", "recompute"]);
+const words = new Set(["model", "machine", "software", "precision", "recompute", "measured"]);
 let worker = null;
 
 function question() {

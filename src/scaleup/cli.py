@@ -163,36 +163,73 @@ def prepare_arguments(command: argparse.ArgumentParser) -> None:
     add("--workers", type=int, help="processes (one for each core)")
 
 
+def amount(text: str) -> float:
+    """A number as people write it: 100e9, 100B, 100,000,000,000."""
+    return plain(text, "amount")
+
+
+def whole(text: str) -> int:
+    return plain(text, "whole")
+
+
+def plain(text: str, kind: str) -> float:
+    from .plan import amounts
+
+    try:
+        return getattr(amounts, kind)(text)
+    except CourseError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def plan_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
+    add("what", nargs="?", metavar="MODEL", help="the same as --model: a name, or a model's config.json")
     add(
         "--model",
-        help="a public one, such as llama-3-8b, or sizes: layers=12,hidden=768,heads=12,ffn=2048,vocab=32000",
+        help="a public one, such as llama-3-8b; the config.json of one from Hugging Face; or sizes: "
+        "layers=12,hidden=768,heads=12,ffn=2048,vocab=32000",
     )
     add(
         "--config",
         metavar="FILE",
         help="model, batch and [parallel] of a file for scaleup train, such as data/first-run.toml",
     )
-    add("--machine", help="a name in data/machines.yml, such as lumi-g")
-    add("--nodes", type=int, default=1, help="how many whole nodes (1 if not given)")
-    add("--seq", type=int, default=4096, help="tokens of a sequence (4096)")
-    add("--global-batch", type=int, default=1024, help="sequences of a step (1024)")
-    add("--tokens", type=float, default=0.0, help="tokens of the whole training, such as 100e9")
+    add(
+        "--machine",
+        help="a name in data/machines.yml, such as lumi-g; or an own one: device=H100,devices_per_node=8, or "
+        "a file of JSON or TOML with such facts",
+    )
+    add("--nodes", type=whole, help="how many whole nodes (1 if not given)")
+    add("--devices", type=whole, help="so many devices of one node")
+    add("--seq", type=whole, default=4096, help="tokens of a sequence (4096)")
+    add("--global-batch", type=whole, default=1024, help="sequences of a step (1024)")
+    add("--tokens", type=amount, default=0.0, help="tokens of the whole training, such as 100e9 or 100B")
     for way, kind in (("tp", "tensor"), ("pp", "pipeline"), ("cp", "context"), ("ep", "expert")):
-        add(f"--{way}", type=int, help=f"ways of {kind} parallelism; without a layout the best is searched")
-    add("--vp", type=int, help="chunks of the model in each pipeline stage")
-    add("--zero", type=int, help="stage of ZeRO, 0 to 3")
-    add("--micro-batch", type=int, help="sequences that a device works on at once")
+        add(f"--{way}", type=whole, help=f"ways of {kind} parallelism; without a layout the best is searched")
+    add("--vp", type=whole, help="chunks of the model in each pipeline stage")
+    add("--zero", type=whole, help="stage of ZeRO, 0 to 3")
+    add("--micro-batch", type=whole, help="sequences that a device works on at once")
     add("--recompute", help="none, selective or full")
     add("--software", default="megatron", help="the training program (megatron)")
     add("--precision", choices=("bf16", "fp8"), default="bf16", help="of the matrix products (bf16)")
-    add("--price", type=float, default=0.0, help="price of one unit of the machine's bill")
+    add("--price", type=amount, default=0.0, help="price of one unit of the machine's bill")
     add(
-        "--deadline", type=float, metavar="HOURS", help="the cheapest number of nodes, up to --nodes, in time"
+        "--deadline",
+        type=amount,
+        metavar="HOURS",
+        help="the cheapest number of nodes, up to --nodes, in time",
     )
+    add(
+        "--budget", type=amount, metavar="NODE_HOURS",
+        help="the quickest number of nodes, up to --nodes, within so many",
+    )  # fmt: skip
     add("--scale", action="store_true", help="how many nodes, up to --nodes, still pay")
-    add("--largest", type=float, metavar="NODE_HOURS", help="the largest public model within so many")
+    add("--largest", type=amount, metavar="NODE_HOURS", help="the largest public model within so many")
+    add(
+        "--measured",
+        metavar="STEPS",
+        help="measured steps of this training: 3,910tok/s@8 (of one device, on 8), 7.2s@8, or a study.json",
+    )
     add("--json", action="store_true", help="print the plan as JSON")
     add("--batch", metavar="FILE.csv", help="predict every row of a table of runs")
     add("--out", metavar="OUT.csv", help="a file for the predicted table")

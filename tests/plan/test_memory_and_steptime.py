@@ -103,7 +103,7 @@ def test_activations_are_what_the_course_s_own_model_keeps():
         return sum(size for size, _ in held.values())
 
     shape = Shape(1, 256, 4, 512, 64)
-    predicted = layer_activations(run(shape, seq=256, batch=4, dp=1, micro_batch=4))
+    predicted = layer_activations(run(shape, software="fsdp", seq=256, batch=4, dp=1, micro_batch=4))
     assert saved(3) - saved(2) == pytest.approx(2 * predicted, rel=0.15)
 
 

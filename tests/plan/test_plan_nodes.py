@@ -75,7 +75,7 @@ def test_questions_of_a_budget_take_the_same_road():
     assert soon.best.nodes == 3 and "Planned with 1,020" in " ".join(soon.remarks)
     scaled = plan("llama-3-8b", **asked, scale=True)
     assert [p.nodes for p in scaled.others] == [1, 2, 3]
-    largest = plan(None, **asked, largest=1e5)
+    largest = plan(None, **asked | {"nodes": 7}, largest=1e5)
     assert largest.best.run.global_batch != 1024 and "Planned with" in " ".join(largest.remarks)
 
 

@@ -339,8 +339,8 @@ def test_other_hours_than_computed():
         made(request={"hours": 10500, "unit": "GPU-hour"}),
         "10,500 GPU-hours are asked for, and the work needs",
     )
-    assert said(made(request={"hours": 40000, "unit": "GPU-hour"}), "3.5 times what the work needs")
-    assert not said(made(request={"hours": 12000, "unit": "GPU-hour"}), "are asked for, ")
+    assert said(made(request={"hours": 40000, "unit": "GPU-hour"}), "3.1 times what the work needs")
+    assert not said(made(request={"hours": 14000, "unit": "GPU-hour"}), "are asked for, ")
 
 
 def test_months_that_the_mode_does_not_have():

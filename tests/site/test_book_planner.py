@@ -83,7 +83,7 @@ def test_a_question_without_an_answer_gets_a_sentence_and_the_next_one_works(pag
     tokens = page.get_by_label("Tokens of the training")
     tokens.fill("many")
     tokens.press("Enter")
-    expect(page.locator("#planner-status")).to_contain_text("tokens='many' is impossible")
+    expect(page.locator("#planner-status")).to_contain_text("tokens: 'many' is not a number")
     tokens.fill("1e9")
     tokens.press("Enter")
     assert answered(page)["tokens"] == 1e9
@@ -143,7 +143,7 @@ def test_no_word_of_a_drawing_is_cut_covered_or_too_small(page, model, machine, 
 
 def test_every_field_has_a_label_and_nothing_went_wrong_or_elsewhere(page):
     fields = page.locator("#planner").locator("input, select")
-    assert fields.count() == 15
+    assert fields.count() == 16
     assert fields.evaluate_all("all => all.filter(field => !field.labels.length).length") == 0
     assert page.errors == []
     assert [url for url in page.asked if not url.startswith((page.home, "data:", "blob:"))] == []

@@ -12,13 +12,14 @@ T, G, GIB = 1e12, 1e9, 2**30
 
 @dataclass(frozen=True)
 class Efficiency:
-    """The fitted numbers of an accelerator. Shares lie between 0 and 1; `layer_s` is in seconds.
+    """The fitted numbers of an accelerator. Shares lie between 0 and 1.
 
     `matmul`: share of the peak that large matrix products reach. `attention`: share of the peak that a fused
     attention kernel reaches, causal work counted. `memory`: share of the memory bandwidth that the operators
     between the products reach. `link` and `network`: share of the stated bandwidth that collectives reach
     inside a node and between nodes. `layer_s`: the least time that one layer of one micro-batch takes,
-    forward and backward, however little it computes: the host must start its kernels.
+    forward and backward, however little it computes: the host must start its kernels. `hop_s`: what each
+    node of a ring adds to the time that a piece of data needs to pass by all of them, in seconds.
     """
 
     matmul: float
@@ -27,6 +28,7 @@ class Efficiency:
     link: float
     network: float
     layer_s: float
+    hop_s: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Accelerator:
     peak_4bit: float = 0.0
 
 
+# Bytes/s of parts with another memory. An H100 of 64 or 96 GB has four or six stacks of HBM2e, at the
+# 400 GB/s each that five of them give the PCIe part (2 TB/s): derived, no vendor's figure was found.
+OTHER_MEMORY = {
+    ("A100", 40): 1555 * G,
+    ("H100", 64): 1600 * G,
+    ("H100", 95): 2400 * G,
+    ("H100", 96): 2400 * G,
+}
 USUAL_NETWORK = {"V100": 12.5e9, "A100": 25e9, "MI250X": 12.5e9, "GH200": 25e9}
 
 
@@ -60,14 +70,20 @@ def usual_network(accelerator: Accelerator) -> float:
 
 
 def with_memory(accelerator: Accelerator, gigabytes: float) -> Accelerator:
-    """The same device with another memory size; the A100 of 40 GB has slower memory, too."""
-    speed = 1555 * G if accelerator.name == "A100" and gigabytes == 40 else accelerator.memory_bytes_s
+    """The same device with another memory size, which may be slower memory, too."""
+    speed = OTHER_MEMORY.get((accelerator.name, gigabytes), accelerator.memory_bytes_s)
     return replace(accelerator, memory_bytes=gigabytes * GIB, memory_bytes_s=speed)
 
 
-_A100 = Efficiency(matmul=0.83, attention=0.31, memory=0.72, link=0.95, network=0.66, layer_s=0.003)
-_H100 = Efficiency(matmul=0.67, attention=0.18, memory=0.61, link=0.70, network=0.54, layer_s=0.0043)
-_MI250X = Efficiency(matmul=0.59, attention=0.25, memory=0.28, link=0.84, network=0.57, layer_s=0.003)
+_A100 = Efficiency(
+    matmul=0.84, attention=0.31, memory=0.76, link=0.7, network=0.9, layer_s=0.003, hop_s=1.8e-4
+)  # fmt: skip
+_H100 = Efficiency(
+    matmul=0.67, attention=0.19, memory=0.73, link=0.48, network=0.76, layer_s=0.0042, hop_s=3.2e-5
+)  # fmt: skip
+_MI250X = Efficiency(
+    matmul=0.54, attention=0.25, memory=0.62, link=0.95, network=0.5, layer_s=0.003, hop_s=4e-5
+)  # fmt: skip
 
 # Peaks, bandwidths and power are those of the vendors' data sheets, without sparsity; data/machines.yml has
 # what is known of its machines, and that goes first. The MI250X is one of a card's two devices. Its link is
@@ -94,7 +110,9 @@ ACCELERATORS = {
 
 
 # The highest MFU, under the rule "model", that a 16-bit run of data/published_runs.csv with trust A or B
-# reached on a device. A test keeps it in step.
+# reached on a device, with all weights trained and sequences below 16,384 tokens: the rule counts all of the
+# attention and all gradients. Runs on a custom part are left out: theirs is not the usual part's peak, of which
+# Leonardo's A100 reached 71 %. A test keeps it in step.
 BEST_SEEN = {"V100": 0.440, "A100": 0.641, "H100": 0.567, "GH200": 0.485, "GB200": 0.460, "MI250X": 0.285}
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from ..errors import CourseError
-from .question import Question, answer
+from .question import Question, answer, as_numbers
 
 
 def reply(question: str, machines: str) -> str:
@@ -17,7 +17,7 @@ def reply(question: str, machines: str) -> str:
     try:
         fields, facts = json.loads(question), json.loads(machines)
         known = {field.name for field in dataclasses.fields(Question)}
-        asked = Question(**{name: value for name, value in fields.items() if name in known})
+        asked = Question(**as_numbers({name: value for name, value in fields.items() if name in known}))
         if asked.machine not in facts:
             raise CourseError(f"There is no machine '{asked.machine}'. Known are {', '.join(facts)}.")
         found = answer(asked, facts[asked.machine])

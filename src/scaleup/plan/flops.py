@@ -11,17 +11,21 @@ from .shapes import Shape
 
 def linear_per_token(shape: Shape) -> int:
     """Forward FLOPs of one token in the layers' matrices: 2 for each number that it meets."""
-    return 2 * shape.layers * shape.matmul_parameters_per_layer
+    met = shape.experts_per_token * shape.mlp_matrix + shape.shared_matrix + shape.hidden * shape.experts
+    fewer = shape.dense_layers * (met - shape.mlp_matrices * shape.hidden * shape.dense_ffn)
+    joined = shape.mtp * (shape.matmul_parameters_per_layer + 2 * shape.hidden**2)
+    return 2 * (shape.layers * shape.matmul_parameters_per_layer - fewer + joined)
 
 
 def attention_per_token(shape: Shape, seq: int) -> int:
     """Forward FLOPs of one token in scores and their use, every position with every other: 4 s per width."""
-    return 4 * shape.layers * shape.query_width * seq
+    seen = (shape.layers + shape.mtp - shape.windowed) * seq + shape.windowed * min(seq, 2 * shape.window)
+    return round(4 * shape.score_width * seen)
 
 
 def head_per_token(shape: Shape) -> int:
     """Forward FLOPs of one token in the logits."""
-    return 2 * shape.head_parameters
+    return 2 * shape.head_parameters * (1 + shape.mtp)
 
 
 def forward_per_token(shape: Shape, seq: int, causal: bool = False) -> float:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..errors import CourseError
 from . import accelerators
+from .amounts import amount
 from .layout import Machine
 from .planner import Bill
 
@@ -26,6 +30,52 @@ KEYS = (
     "queues",  # [{"name", "nodes" of one job at most or None, "note"}], the usual one first
 )
 WORDS = ("name", "device", "billing_unit", "nodes_source", "queues")  # what is no number
+
+
+USUAL_MOST = 64  # nodes of a job where nothing is known of a machine's queues
+
+
+def written(name: str) -> dict[str, object] | None:
+    """The facts of an own machine from words or from a file of JSON or TOML; None for a name of a machine."""
+    if not isinstance(name, str):
+        return None
+    if "=" in name:
+        words = [word.partition("=") for word in name.split(",") if word.strip()]
+        found: dict[str, object] = {key.strip(): value.strip() for key, _, value in words}
+    elif Path(name).suffix in (".json", ".toml"):
+        found = from_file(Path(name))
+    else:
+        return None
+    known = [key for key in KEYS if key not in ("nodes_source", "queues")]
+    if unknown := [key for key in found if key not in known]:
+        raise CourseError(f"A machine has no {unknown[0][:40]!r}. It has {', '.join(known)}.")
+    for key, value in found.items():
+        if key not in WORDS and isinstance(value, str):
+            found[key] = amount(value)
+    found.setdefault("name", "own machine")
+    if "node_hour_cost" not in found and isinstance(found.get("devices_per_node"), int | float):
+        found |= {"billing_unit": "device-hour", "node_hour_cost": found["devices_per_node"]}
+    return found
+
+
+def from_file(path: Path) -> dict[str, object]:
+    """The facts in a file. Raises CourseError where it is no table of them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path} cannot be read as a machine: {error}.") from None
+    if not isinstance(found, dict):
+        raise CourseError(f"{path} is a list or a number. Write the facts of a machine with their names.")
+    return found
+
+
+def usual_most(facts: Mapping[str, object]) -> int:
+    """How many nodes a job may have in the usual queue, or the machine, as far as it is known."""
+    queues = facts.get("queues")
+    first = queues[0] if isinstance(queues, list | tuple) and queues else {}
+    limit = first.get("nodes") if isinstance(first, Mapping) else None
+    return int(limit or facts.get("nodes") or USUAL_MOST)
 
 
 def _line(words: object) -> str:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from . import pipeline
 from .layout import Run
-from .steptime import FULLY_SHARDED
+from .steptime import FULLY_SHARDED, trained_share
 
 GIB = 2**30
-CONTEXT_BYTES = 2.5 * GIB  # outside of the program's allocator: context, libraries, communication buffers
+CONTEXT_BYTES = 5.0 * GIB  # outside of the program's allocator: context, libraries, communication buffers
 SLACK = 0.05  # an allocator keeps more than is in use
 RESERVED_BYTES = 1.0 * GIB  # of a device's memory that no program can have
 
@@ -46,17 +46,16 @@ class LayerBytes(NamedTuple):
 def layer_activations(run: Run) -> float:
     """Bytes that one layer keeps of one micro-batch for its backward pass, without recompute."""
     s, w, soft = run.shape, run.layout, run.software
-    routed = s.experts_per_token or 1
     split = w.tp if soft.sequence_parallel else 1
     whole = 2 * soft.residual_bytes * s.hidden / split  # what both norms read
     gathered = soft.keeps_gathered and w.tp <= run.machine.devices_per_node
     whole += 2 * soft.norm_copies * s.hidden / (1 if gathered else split)  # what they hand on
     if not soft.fused_attention:
         whole += 2 * s.hidden / split  # the two dropout masks
-    inner = 2 * s.qkv_width + 2 * s.query_width
-    inner += routed * 2 * s.ffn * (4 if s.gated else 2)
-    if s.experts:
-        inner += routed * 6 * s.hidden  # tokens dealt out to experts, gathered again and weighted
+    inner = 2 * s.qkv_width + 2 * s.query_width + 2 * (s.q_rank + s.kv_rank)
+    wide = s.experts_per_token * s.ffn + s.shared_ffn if s.experts else s.ffn
+    inner += 2 * wide * (soft.mlp_copies if s.gated else 2)
+    inner += s.experts_per_token * 6 * s.hidden  # tokens dealt out to experts, gathered again and weighted
     if not soft.fused_attention and w.recompute == "none":
         inner += 5 * s.heads * run.seq  # scores, their softmax, its mask
     return run.micro_tokens * (whole + inner / w.tp)
@@ -79,29 +78,29 @@ def kept_per_layer(run: Run, everything: float) -> float:
 def stage_memory(run: Run, layers: int, ends: float, kept: float, logits: bool, layer: LayerBytes) -> Memory:
     """One stage of `layers` layers and `ends` parameters besides, keeping `kept` micro-batches at once."""
     s, w, soft = run.shape, run.layout, run.software
-    replicas = w.dp * w.cp
-    dense = s.layer_parameters
-    experts = 0.0
-    if s.experts:
-        dense -= s.experts * s.mlp_matrix
-        experts = layers * s.experts * s.mlp_matrix / w.ep / w.tp
+    experts_each = (s.layers + s.mtp - s.dense_layers) / s.layers * s.experts * s.mlp_matrix
+    dense = s.inner_parameters / s.layers - experts_each
+    experts = layers * experts_each / w.expert_ways
     numbers = (layers * dense + ends) / w.tp
-    expert_replicas = max(1.0, replicas / w.ep)
+    replicas = w.sharded_over
+    expert_replicas = max(1.0, w.replicas * w.tp / w.expert_ways)
+    trained = trained_share(run)
 
     held = numbers + experts
     part = numbers / replicas + experts / expert_replicas  # of a state that is sharded over the replicas
     weights = 4 * part if w.zero == 3 else 2 * held
-    gradients = soft.gradient_bytes * (part if w.zero >= 2 else held)
-    optimizer = (soft.optimizer_bytes - (4 if w.zero == 3 else 0)) * (part if w.zero else held)
+    gradients = trained * soft.gradient_bytes * (part if w.zero == 3 or w.sums_often else held)
+    optimizer = trained * (soft.optimizer_bytes - (4 if w.zero == 3 else 0)) * (part if w.zero else held)
     gathered = 0.0
     if w.zero == 3:  # two layers, or the logits' matrix, in 16 bit, and one layer's gradients
-        gathered = (4 * max(dense + experts / max(1, layers), s.head_parameters / 2) + 2 * dense) / w.tp
+        each = dense / w.tp + experts / max(1, layers)
+        gathered = 4 * max(each, s.head_parameters / 2 / w.tp) + 2 * dense / w.tp
     activations = kept * layers * layer.kept
     if w.pp > 1 and not soft.split_sends:  # what each stage handed on stays until its gradient comes back
         activations += kept * run.micro_tokens * 2 * s.hidden
-    if w.recompute == "full":
+    if w.recompute == "full" and layers:
         activations += layer.everything
-    if w.recompute != "none" and not soft.fused_attention:  # one layer's scores, while it is worked out again
+    if layers and w.recompute != "none" and not soft.fused_attention:  # one layer's scores, worked out again
         activations += run.micro_tokens * 5 * s.heads * run.seq / w.tp
     scores = run.micro_tokens * s.vocab / w.tp * soft.logit_bytes if logits else 0.0
     busy = weights + gradients + optimizer + gathered + activations + scores
@@ -118,7 +117,7 @@ def memory(run: Run) -> Memory:
     head = s.head_parameters / s.matmul_parameters_per_layer if run.software.balanced_stages else 0.0
     first, middle, last = pipeline.layers_of_stages(s.layers, w.pp, head)
     if w.pp == 1:
-        ends = s.parameters - s.layers * s.layer_parameters
+        ends = s.parameters - s.inner_parameters
         return stage_memory(run, first, ends, 1.0, True, layer)
     kept = pipeline.in_flight(w, run.micro_batches)
     kept_last = 1.0 if w.vp == 1 else 1 + (w.pp - 1) / w.pp

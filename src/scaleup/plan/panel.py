@@ -13,9 +13,8 @@ import ipywidgets as widgets
 
 from .. import machines
 from ..errors import CourseError
-from . import shapes
 from .layout import RECOMPUTE, SOFTWARE
-from .question import BITS, Answer, Question, answer, machine_facts
+from .question import BITS, Answer, Question, answer, described, machine_facts
 from .shapes import KNOWN
 
 SEARCHED = "searched"
@@ -41,6 +40,7 @@ class Panel:
         values = {name: each.value for name, each in self.fields.items()}
         for name in ("zero", "recompute"):
             values[name] = None if values[name] == SEARCHED else values[name]
+        values["measured"] = values["measured"].strip() or None
         return Question(**values | {name: values[name] or None for name in SPLITS})
 
     def follow(self, change: Any = None) -> None:
@@ -77,6 +77,7 @@ TITLES = {
     "zero": "ZeRO stage",
     "micro_batch": "micro-batch",
     "recompute": "recompute",
+    "measured": "measured steps",
 }
 SPLITS = ("tp", "pp", "cp", "micro_batch")  # 0: searched, or 1 where another part of the layout is given
 
@@ -99,6 +100,8 @@ def field(name: str, value: Any) -> widgets.Widget:
         return widgets.Dropdown(options=options, value=SEARCHED if value is None else value, **common)
     if name == "model":  # a public one, or the sizes of another
         return widgets.Combobox(value=value, options=list(KNOWN), continuous_update=False, **common)
+    if name == "measured":
+        return widgets.Text(value=value or "", placeholder="3,910tok/s@8", continuous_update=False, **common)
     if name in ("tokens", "price"):
         return widgets.FloatText(value=value, **common)
     return widgets.IntText(value=value or 0, tooltip="0: searched" if name in SPLITS else "", **common)
@@ -112,7 +115,7 @@ def panel(model: str = "llama-3-8b", machine: str = "lumi-g", **more: Any) -> Pa
     known = {each.name for each in dataclasses.fields(Question)} & set(TITLES)
     if unknown := sorted(set(more) - known):
         raise CourseError(f"The panel has no {', '.join(unknown)}. It has {', '.join(sorted(known))}.")
-    shapes.model(model)
+    described(model)
     if machine not in machines.operational():
         raise CourseError(f"No plan for '{machine}'. Choose one of: {', '.join(machines.operational())}.")
     return Panel(Question(model, machine, **({"nodes": 4, "tokens": 100e9} | more)))

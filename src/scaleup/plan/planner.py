@@ -137,7 +137,7 @@ def _memory_lines(p: Plan) -> list[Line]:
     w, soft = p.run.layout, p.run.software
     shared = f" / {w.dp * w.cp} replicas"
     weights = "4 bytes per parameter" + shared if w.zero == 3 else "2 bytes per parameter"
-    gradients = f"{soft.gradient_bytes} bytes per parameter{shared if w.zero >= 2 else ''}"
+    gradients = f"{soft.gradient_bytes} bytes per parameter{shared if w.zero == 3 or w.sums_often else ''}"
     state = soft.optimizer_bytes - (4 if w.zero == 3 else 0)
     optimizer = f"{state} bytes per parameter{shared if w.zero else ''}"
     device = p.run.machine.accelerator.memory_bytes
@@ -262,6 +262,7 @@ def step_parts(p: Plan) -> list[Part]:
         Part("optimizer step", step.optimizer, COMPUTING),
         Part("tensor parallel, hidden", layer.tensor_hidden * turns, HIDDEN),
         Part("context parallel, hidden", layer.context_hidden * turns, HIDDEN),
+        Part("experts, hidden", layer.experts_hidden * turns, HIDDEN),
         Part("weights gathered, hidden", (layer.gather - gathered) * turns, HIDDEN),
         Part("handing on, hidden", step.send_hidden * slots, HIDDEN),
         Part("gradients' sum, hidden", step.data_hidden, HIDDEN),

@@ -5,11 +5,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 
 from ..errors import CourseError
+from ..words import nearest
+from .more_models import MORE
 
 LARGEST = 10**7  # no width, count or vocabulary of a model comes near it
+WHOLE_OR_0 = (
+    "kv_heads", "head_dim", "positions", "experts", "experts_per_token", "shared_ffn", "dense_layers",
+    "dense_ffn", "groups_per_token", "mtp", "q_rank", "kv_rank", "rope_dim", "value_dim", "window",
+    "windowed", "norms",
+)  # fmt: skip
 LONGEST_NAME = 60  # of a model; of longer ones only so much is read
 
 
@@ -20,6 +27,21 @@ class Shape:
     `ffn` is the width inside the MLP, or inside one expert. `gated`: the MLP has three matrices (SwiGLU), not
     two. `positions` is the number of learned position vectors (0 for rotary positions or ALiBi).
     `norm_vectors` is 1 for RMSNorm (a weight) and 2 for LayerNorm (a weight and a bias).
+
+    Mixtures of experts: `shared_ffn` is the width of what every token meets beside its experts. The first
+    `dense_layers` have an MLP `dense_ffn` wide and no experts. A token's experts lie in at most
+    `groups_per_token` groups, which are meant to be nodes (0: anywhere). `mtp` modules predict further tokens
+    in training; each is a layer with a matrix that joins two streams.
+
+    `kv_rank` > 0 is multi-head latent attention: keys and values are worked out from so many numbers, queries
+    from `q_rank` (0: from the whole width). Then `head_dim` is the part of a key without a position,
+    `rope_dim` the part with one, which all heads share, and `value_dim` a value's width.
+
+    `windowed` layers see the last `window` positions only. `sinks`: each head has a number that takes part in
+    the softmax, and the router has a bias.
+
+    `norms` are those of one layer: 1 where attention and MLP read the same, 4 where their results are normed,
+    too. `qk_norm` norms each head's queries and keys, `wide_qk_norm` all heads' as one vector.
     """
 
     layers: int
@@ -39,13 +61,27 @@ class Shape:
     embedding_norm: bool = False
     experts: int = 0
     experts_per_token: int = 0
+    shared_ffn: int = 0
+    dense_layers: int = 0
+    dense_ffn: int = 0
+    groups_per_token: int = 0
+    mtp: int = 0
+    q_rank: int = 0
+    kv_rank: int = 0
+    rope_dim: int = 0
+    value_dim: int = 0
+    window: int = 0
+    windowed: int = 0
+    sinks: bool = False
+    norms: int = 2
+    wide_qk_norm: bool = False
 
     def __post_init__(self) -> None:
         for field in ("layers", "hidden", "heads", "ffn", "vocab"):
             value = getattr(self, field)
             if not isinstance(value, int) or not 1 <= value <= LARGEST:
                 raise CourseError(f"{field}={value!r:.40} is impossible. Give a whole number from 1.")
-        for field in ("kv_heads", "head_dim", "positions", "experts", "experts_per_token"):
+        for field in WHOLE_OR_0:
             value = getattr(self, field)
             if not isinstance(value, int) or not 0 <= value <= LARGEST:
                 raise CourseError(f"{field}={value!r:.40} is impossible. Give a whole number, or 0.")
@@ -65,14 +101,29 @@ class Shape:
             )
         if bool(self.experts) != bool(self.experts_per_token) or self.experts_per_token > self.experts:
             raise CourseError("A mixture of experts needs `experts` and `experts_per_token` of at most that.")
+        if self.dense_layers > self.layers or self.windowed > self.layers:
+            raise CourseError(f"dense_layers and windowed count some of the {self.layers} layers, not more.")
+        if bool(self.dense_layers) != bool(self.dense_ffn) or self.shared_ffn and not self.experts:
+            raise CourseError("`dense_layers` needs `dense_ffn`, and `shared_ffn` needs `experts`.")
+        if bool(self.kv_rank) != bool(self.value_dim) or self.q_rank and not self.kv_rank:
+            raise CourseError("Latent attention needs `kv_rank` and `value_dim`; `q_rank` goes with them.")
 
     @cached_property
     def query_width(self) -> int:
-        return self.heads * self.head_dim
+        """What attention hands to its last matrix: one value for each head."""
+        return self.heads * (self.value_dim or self.head_dim)
+
+    @cached_property
+    def score_width(self) -> float:
+        """Width of a product of the scores, and of their use, in the mean over both."""
+        key = self.head_dim + self.rope_dim
+        return self.heads * (key + (self.value_dim or key)) / 2
 
     @cached_property
     def qkv_width(self) -> int:
-        """Queries, keys and values together."""
+        """Queries, keys and values together, as the attention kernel reads them."""
+        if self.kv_rank:
+            return self.heads * (2 * (self.head_dim + self.rope_dim) + self.value_dim)
         return (self.heads + 2 * self.kv_heads) * self.head_dim
 
     @cached_property
@@ -81,7 +132,13 @@ class Shape:
 
     @cached_property
     def attention_matrices(self) -> int:
-        """Numbers in the four matrices of one layer's attention."""
+        """Numbers in the matrices of one layer's attention: four, or those of latent attention."""
+        if self.kv_rank:
+            queries = self.heads * (self.head_dim + self.rope_dim)
+            down = self.hidden * (self.kv_rank + self.rope_dim + self.q_rank)
+            up = queries * (self.q_rank or self.hidden)
+            up += self.kv_rank * self.heads * (self.head_dim + self.value_dim)
+            return down + up + self.query_width * self.hidden
         return self.hidden * (self.qkv_width + self.query_width)
 
     @cached_property
@@ -90,17 +147,26 @@ class Shape:
         return self.mlp_matrices * self.hidden * self.ffn
 
     @cached_property
+    def shared_matrix(self) -> int:
+        """Numbers in the matrices that every token meets beside its experts."""
+        return self.mlp_matrices * self.hidden * self.shared_ffn
+
+    @cached_property
     def layer_parameters(self) -> int:
         """Parameters of one layer, all experts counted."""
         attention = self.attention_matrices
         attention += self.qkv_width if self.qkv_bias or self.bias else 0
         attention += self.hidden if self.bias else 0
         attention += 2 * self.head_dim if self.qk_norm else 0
+        attention += (self.heads + self.kv_heads) * self.head_dim if self.wide_qk_norm else 0
         mlp = self.mlp_matrix
         mlp += (self.mlp_matrices - 1) * self.ffn + self.hidden if self.bias else 0
         if self.experts:
             mlp = self.experts * mlp + self.hidden * self.experts  # the router's matrix
-        return attention + mlp + 2 * self.norm_vectors * self.hidden
+            mlp += self.shared_matrix + (self.experts if self.sinks else 0)
+        attention += self.q_rank + self.kv_rank  # norms of what queries, keys and values come from
+        attention += self.heads if self.sinks else 0
+        return attention + mlp + self.norms * self.norm_vectors * self.hidden
 
     @cached_property
     def embedding_parameters(self) -> int:
@@ -122,20 +188,29 @@ class Shape:
         """All parameters."""
         ends = self.embedding_parameters + self.final_norm_parameters
         ends += 0 if self.tied else self.head_parameters
-        return self.layers * self.layer_parameters + ends
+        return self.inner_parameters + ends
+
+    @cached_property
+    def inner_parameters(self) -> int:
+        """Parameters of all layers, those without experts and those that predict further tokens included."""
+        experts = self.experts * (self.mlp_matrix + self.hidden) + self.shared_matrix
+        dense = self.mlp_matrices * self.hidden * self.dense_ffn
+        joined = self.mtp * (self.layer_parameters + 2 * self.hidden**2 + 3 * self.norm_vectors * self.hidden)
+        return self.layers * self.layer_parameters - self.dense_layers * (experts - dense) + joined
 
     @cached_property
     def matmul_parameters_per_layer(self) -> int:
         """Numbers of one layer's matrices that one token meets: of the experts only those it is sent to."""
         if not self.experts:
             return self.attention_matrices + self.mlp_matrix
-        return self.attention_matrices + self.experts_per_token * self.mlp_matrix + self.hidden * self.experts
+        met = self.experts_per_token * self.mlp_matrix + self.shared_matrix + self.hidden * self.experts
+        return self.attention_matrices + met
 
     @cached_property
     def active_parameters(self) -> int:
         """All parameters without the experts that a token is not sent to."""
         idle = (self.experts - self.experts_per_token) * self.mlp_matrix if self.experts else 0
-        return self.parameters - self.layers * idle
+        return self.parameters - (self.layers + self.mtp - self.dense_layers) * idle
 
 
 def _gpt(layers: int, hidden: int, heads: int, vocab: int, positions: int, **more) -> Shape:
@@ -154,6 +229,7 @@ def _mpt(layers: int, hidden: int, heads: int) -> Shape:
 _LLAMA3 = {"vocab": 128256, "kv_heads": 8}
 
 KNOWN: dict[str, Shape] = {
+    **{name: Shape(**sizes) for name, sizes in MORE.items()},
     "gpt2": _gpt(12, 768, 12, 50257, 1024),
     "gpt2-xl": _gpt(48, 1600, 25, 50257, 1024),
     "gpt3-175b": _gpt(96, 12288, 96, 50257, 2048),
@@ -198,6 +274,23 @@ KNOWN: dict[str, Shape] = {
     "qwen3-235b-a22b": Shape(
         94, 4096, 64, 1536, 151936, kv_heads=4, head_dim=128, qk_norm=True, experts=128, experts_per_token=8
     ),
+    "deepseek-v3": Shape(
+        61, 7168, 128, 2048, 129280, head_dim=128, experts=256, experts_per_token=8, shared_ffn=2048,
+        dense_layers=3, dense_ffn=18432, groups_per_token=4, q_rank=1536, kv_rank=512, rope_dim=64,
+        value_dim=128,
+    ),
+    "kimi-k2": Shape(
+        61, 7168, 64, 2048, 163840, head_dim=128, experts=384, experts_per_token=8, shared_ffn=2048,
+        dense_layers=1, dense_ffn=18432, q_rank=1536, kv_rank=512, rope_dim=64, value_dim=128,
+    ),
+    "gpt-oss-20b": Shape(
+        24, 2880, 64, 2880, 201088, 8, 64, bias=True, sinks=True, experts=32, experts_per_token=4, window=128,
+        windowed=12,
+    ),
+    "gpt-oss-120b": Shape(
+        36, 2880, 64, 2880, 201088, 8, 64, bias=True, sinks=True, experts=128, experts_per_token=4,
+        window=128, windowed=18,
+    ),
     "nemotron-4-15b": Shape(32, 6144, 48, 24576, 256000, kv_heads=8, gated=False, norm_vectors=2),
     "nemotron-4-340b": Shape(96, 18432, 96, 73728, 256000, kv_heads=8, gated=False, norm_vectors=2),
 }  # fmt: skip
@@ -206,9 +299,6 @@ UNSUPPORTED = {
     "nemotron-h": "it mixes Mamba layers with attention",
     "nemotron_h": "it mixes Mamba layers with attention",
     "nemotron_3_nano": "it mixes Mamba layers with attention",
-    "deepseek": "its attention compresses keys and values, which the planner does not describe",
-    "kimi": "its attention compresses keys and values, which the planner does not describe",
-    "gpt oss": "its layers alternate two kinds of attention, which the planner does not describe",
 }
 
 _PLAIN_LLAMA = r"llama(?![-_ ]?\d[-_ ])(?!-like)"
@@ -229,18 +319,65 @@ _FAMILIES = (
     (r"gpt[-_ ]?2", "gpt2"),
     (r"mt[-_ ]?nlg", "mt-nlg"),
     (r"nemotron[-_ ]?4", "nemotron-4"),
+    (r"gpt[-_ ]?oss", "gpt-oss"),
 )
+
+
+# What a name may say of a model without changing its shape; dates such as 2512, and versions with a point.
+_TUNED = re.compile(
+    r"base|instruct|chat|it|hf|sft|dpo|think|reasoning|research|commercial|preview|deduped|meta|bf16|fp8"
+    r"|v\d+\.\d+|\d{4}"
+)
+_OTHERS = {
+    r"vl|vision|omni|audio|ocr|image": "it does not only read text",
+    r"x?lstm|mamba|jamba|rwkv|nemotron[-_ ]h": "not all of its layers are attention",
+    r"embedding|reranker|bert|t5|bart": "it is not a decoder that writes text",
+}
+_SHORT = {"bloom": "bloom-176b", "mixtral": "mixtral-8x7b", "gpt3": "gpt3-175b"}
+
+
+def plain(name: str) -> str:
+    """A name without its owner, its tuning and its marks: "BSC-LT/salamandra-7b-instruct" is salamandra7b."""
+    words = re.split(r"[-_ ]+", name.rsplit("/", 1)[-1].lower())
+    return "".join(word for word in words if not _TUNED.fullmatch(word))
+
+
+@cache
+def plain_names() -> dict[str, str]:
+    """{plain name: name} of KNOWN."""
+    return {plain(name): name for name in KNOWN}
+
+
+def other_kind(name: str) -> str | None:
+    """Why a name, which may have a known one inside, means a model of another kind; None if it does not."""
+    text = name[:LONGEST_NAME].lower()
+    return next(
+        (why for words, why in _OTHERS.items() if re.search(rf"(?<![a-z])({words})(?![a-z])", text)), None
+    )
 
 
 def known(name: str) -> Shape | None:
     """The public model that a name in a table means, if it is one: "LLAMA3.1_405B" is llama-3-405b."""
-    text = name.strip()[:LONGEST_NAME].lower()
+    return _known(name.strip()[:LONGEST_NAME].lower())
+
+
+@lru_cache(4096)  # a table has few names in many rows
+def _known(text: str) -> Shape | None:
     if text in KNOWN:
         return KNOWN[text]
+    if other_kind(text):
+        return None
+    short = plain(text)
+    if found := plain_names().get(short, _SHORT.get(short)):
+        return KNOWN[found]
     if re.search(r"\blike\b|\bstyle\b|candidate", text):
         return None
     if "mixtral" in text and "8x7b" in text:
         return KNOWN["mixtral-8x7b"]
+    if re.search(r"kimi[-_ ]?k2(?!\.)", text):
+        return KNOWN["kimi-k2"]
+    if re.search(r"deep[-_ ]?seek[-_ ]?v3(?!\.)", text):
+        return KNOWN["deepseek-v3"]
     for pattern, family in _FAMILIES:
         found = re.search(rf"(?<![a-z]){pattern}(?P<rest>.*)", text)
         if not found:
@@ -264,10 +401,22 @@ def model(name: str) -> Shape:
         return from_sizes(name)
     if isinstance(name, str) and (found := known(name)):
         return found
+    said = str(name)[:LONGEST_NAME]
+    if why := other_kind(said):
+        raise CourseError(
+            f"The planner cannot describe {said!r}: {why}. Give the sizes of a model that it can."
+        )
+    near = nearest(plain(said), plain_names())
+    meant = f" Did you mean {plain_names()[near]}?" if near else ""
     raise CourseError(
-        f"There is no model {str(name)[:LONGEST_NAME]!r}. Known are {', '.join(KNOWN)}; or give the sizes: "
-        "layers=12,hidden=768,heads=12,ffn=2048,vocab=32000."
+        f"There is no model {said!r}.{meant} Give its config.json from Hugging Face, or give the sizes: "
+        f"layers=12,hidden=768,heads=12,ffn=2048,vocab=32000. Known are, such as llama-3-8b, {families()}."
     )
+
+
+def families() -> str:
+    """The families in KNOWN, each once: "eurollm, apertus, …"."""
+    return ", ".join(dict.fromkeys(re.sub(r"-?(\d+x)?\d+(\.\d+)?[bm].*|-xl$", "", name) for name in KNOWN))
 
 
 def from_sizes(text: str) -> Shape:

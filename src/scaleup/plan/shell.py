@@ -10,9 +10,10 @@ import locale
 import sys
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..errors import CourseError
-from . import search
+from . import measured, search
 from .drawn import COLUMNS, FINE, drawings
 from .given_machine import machine_from
 from .memory import GIB
@@ -22,12 +23,26 @@ from .ways import asked_by, sections
 
 
 def main(arguments: argparse.Namespace) -> None:
-    if not arguments.machine or not (arguments.model or arguments.largest or arguments.config):
+    if arguments.what and arguments.model:
+        raise CourseError(f"Two models are given, {arguments.what} and {arguments.model}. Leave one out.")
+    arguments.model = arguments.model or arguments.what
+    if arguments.largest is not None and (arguments.model or arguments.tokens):
+        raise CourseError(
+            "--largest looks for the model, on 20 tokens per parameter: leave out --model and --tokens. How "
+            "quickly a model is trained within so many node-hours: --budget."
+        )
+    if not arguments.machine or not (
+        arguments.model or arguments.largest or arguments.config or arguments.measured
+    ):
         raise CourseError("Say what to plan: --model llama-3-8b --machine lumi-g --nodes 4.")
     fields = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Question)}
     facts = machine_facts(arguments.machine)
     if arguments.config:
         fields |= configured(arguments, facts)
+    elif arguments.model:
+        fields["model"] = from_file(arguments.model)
+    if arguments.measured:
+        fields |= from_measured(arguments, fields)
     found = answer(Question(**fields), facts)
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=1))
@@ -37,6 +52,47 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"\n{for_training(found)}")
 
 
+def from_file(model: str) -> str:
+    """What a model's file says, where a file or its folder is named; else the name as it is."""
+    path = Path(model)
+    try:
+        if path.is_dir() and (path / "config.json").exists():
+            path = path / "config.json"
+        elif path.suffix != ".json":
+            return model
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = (
+            "it is not UTF-8 text"
+            if isinstance(error, UnicodeDecodeError)
+            else getattr(error, "strerror", error)
+        )
+        raise CourseError(f"{model} cannot be read: {why}. Give the path of a model's config.json.") from None
+
+
+def from_measured(arguments: argparse.Namespace, fields: Mapping[str, object]) -> dict[str, object]:
+    """Measured steps as they are written, or those of a study with the training that it measured."""
+    path = Path(arguments.measured)
+    if path.suffix != ".json" and not path.is_dir():
+        return {"measured": arguments.measured}
+    from ..config import Config, build
+
+    path = path / "study.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path} cannot be read as a study: {error}.") from None
+    steps = measured.from_study(content if isinstance(content, dict) else {})
+    if (there := content.get("machine")) != arguments.machine:
+        raise CourseError(f"{path} was measured on {there}, and the plan is for {arguments.machine}.")
+    config = build(Config, content["config"], str(path))
+    asked = asked_by(config, steps[0].devices)
+    found = {"measured": measured.as_words(steps), "software": asked["software"]}
+    if not fields["model"]:  # the study's own training on more nodes
+        found |= {"model": asked["model"], "seq": asked["seq"]}
+    return found
+
+
 def configured(arguments: argparse.Namespace, facts: Mapping[str, object]) -> dict[str, object]:
     """What a file for `scaleup train` says of the question."""
     from ..config import load
@@ -44,7 +100,7 @@ def configured(arguments: argparse.Namespace, facts: Mapping[str, object]) -> di
     if arguments.model or arguments.largest:
         raise CourseError("--config says which model to plan. Leave out --model and --largest.")
     machine, _, _ = machine_from(facts)
-    return asked_by(load(arguments.config), arguments.nodes * machine.devices_per_node)
+    return asked_by(load(arguments.config), (arguments.nodes or 1) * machine.devices_per_node)
 
 
 def for_training(found: Answer) -> str:
@@ -65,6 +121,10 @@ def show(found: Answer) -> None:
     )
     print(folded(where))
     print(folded(str(best.run.layout)))
+    if found.calibration:
+        print("\nplanned from what was measured (and where eight in ten lie)")
+        for what, likely, between in found.calibration.lines(best):
+            print(f"  {what:<20}  {likely:>14}  {between}")
     fine = has_blocks()
     for drawing in drawings(best):
         print(f"\n{drawing.text(fine)}")

@@ -1,5 +1,5 @@
-"""The planner against published runs, for maintainers: a browser does not load it.
+"""The planner against published runs, for maintainers. The planner imports none of it, nor does a browser.
 
 `read_runs` reads a table of runs, `predict_table` predicts its rows, `fit` fits the planner's numbers,
-`validate` writes the page that says how far off they are. The planner itself imports none of it.
+`validate` writes the page on how far off they are, `calibrate` says it of plans from measured steps.
 """

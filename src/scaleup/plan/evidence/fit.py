@@ -23,10 +23,11 @@ BOUNDS = {
     "link": (0.1, 0.95),
     "network": (0.05, 0.95),
     "layer_s": (1e-4, 6e-3),
+    "hop_s": (1e-6, 1e-3),
     "pause_s": (0.0, 0.03),
     "stage_hop_s": (0.0, 1e-3),
 }
-FIRST = Efficiency(matmul=0.7, attention=0.25, memory=0.7, link=0.7, network=0.5, layer_s=0.003)
+FIRST = Efficiency(matmul=0.7, attention=0.25, memory=0.7, link=0.7, network=0.5, layer_s=0.003, hop_s=4e-5)
 PROGRAMS = {
     "A100": {"pause_s": 0.003},
     "H100": {"stage_hop_s": 3e-4},

@@ -5,14 +5,20 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import CourseError
 from ..memory import CONTEXT_BYTES, GIB, fits, memory
 from ..steptime import step_time, tokens_per_s_per_device
 from .read_runs import Reading, read
+from .read_table import Table, encoding_of, read_table
 
-LONGEST_CELL = 2**31 - 1  # characters; Python's own limit is 131,072
+MANY, PART, MOST_CORES = (
+    20_000,
+    5_000,
+    8,
+)  # rows that are worth other processes, rows of a piece of their work
 COLUMNS = (
     "predicted_step_time_s",
     "predicted_tokens_per_s_per_gpu",
@@ -57,49 +63,71 @@ def line(cells: list[str], delimiter: str) -> str:
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
+def predict_row(table: Table, cells: list[str]) -> tuple[str, bool]:
+    """A row of the result, and whether it is predicted."""
+    cells = cells + [""] * (len(table.header) - len(cells))
+    reading = read(dict(zip(table.names, cells, strict=False)))
+    reading.remarks += table.twice(cells)
+    if len(cells) > len(table.header):
+        reading.remarks.append(f"{len(cells) - len(table.header)} cells have no column: left out.")
+    found = predict(reading)
+    kept = [cells[place] for place, name in enumerate(table.header) if name not in COLUMNS]
+    return line(kept + list(found.values()), table.delimiter), bool(found["predicted_step_time_s"])
+
+
+def predict_rows(table: Table) -> list[tuple[str, bool]]:
+    return [predict_row(table, cells) for cells in table.rows]
+
+
+def usable_cores() -> int:
+    """Those of this process; asked for large tables only, since counting them needs more than Python has."""
+    from ...computer import resources
+
+    return resources.usable_cores()
+
+
+def predicted(table: Table) -> Iterator[tuple[str, bool]]:
+    """Every row of the result in its order; a large table is shared out over the cores."""
+    cores = 1 if len(table.rows) < MANY else min(usable_cores(), MOST_CORES)
+    if cores < 2:
+        yield from predict_rows(table)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    parts = [
+        dataclasses.replace(table, rows=table.rows[start : start + PART])
+        for start in range(0, len(table.rows), PART)
+    ]
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        for done in pool.map(predict_rows, parts):
+            yield from done
+
+
 def predict_file(source: Path, target: Path) -> tuple[int, int]:
     """Predict every row of a CSV file into another one. Returns (rows, rows with a prediction).
 
-    Columns may be separated by commas, semicolons or tabs; the result has the same.
+    Columns may be separated by commas, semicolons or tabs; the result has the same, in UTF-8.
     """
-    csv.field_size_limit(LONGEST_CELL)
-    try:
-        with open(source, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            first = file.readline()
-            delimiter = max(",;\t", key=first.count)  # programs write what is usual in their country
-            file.seek(0)
-            table = list(csv.reader(file, delimiter=delimiter))
-    except OSError as error:
-        raise CourseError(
-            f"{source} cannot be read: {error.strerror}. Give the path of a CSV file."
-        ) from None
-    except csv.Error as error:
-        raise CourseError(f"{source} is no CSV file: {error}. Save it as comma-separated text.") from None
-    if not table or not any(cell.strip() for cell in table[0]):
-        raise CourseError(f"{source} has no header. Its first line must name the columns, such as gpus.")
-    header = table[0]
-    rows = [cells for cells in table[1:] if cells]
-    kept = [place for place, name in enumerate(header) if name not in COLUMNS]
-    predicted = 0
+    table = read_table(source)
+    kept = [name for name in table.header if name not in COLUMNS]
+    count = 0
     try:
         with open(target, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(line([header[place] for place in kept] + list(COLUMNS), delimiter))
-            for cells in rows:
-                cells = cells + [""] * (len(header) - len(cells))
-                reading = read(dict(zip((name.strip() for name in header), cells, strict=False)))
-                if len(cells) > len(header):
-                    reading.remarks.append(f"{len(cells) - len(header)} cells have no column: left out.")
-                found = predict(reading)
-                predicted += bool(found["predicted_step_time_s"])
-                file.write(line([cells[place] for place in kept] + list(found.values()), delimiter))
+            file.write(line(kept + list(COLUMNS), table.delimiter))
+            for text, has_prediction in predicted(table):
+                count += has_prediction
+                file.write(text)
     except OSError as error:
         raise CourseError(f"{target} cannot be written: {error.strerror}. Choose another place.") from None
-    return len(rows), predicted
+    return len(table.rows), count
 
 
 def main(batch: str | None, out: str | None) -> None:
     """`scaleup plan --batch FILE.csv --out OUT.csv`."""
     if not (batch and out):
         raise CourseError("A table needs both names: --batch FILE.csv --out OUT.csv.")
-    rows, predicted = predict_file(Path(batch), Path(out))
-    print(f"{predicted} of {rows} rows are predicted in {out}; the others say why not.")
+    rows, count = predict_file(Path(batch), Path(out))
+    print(f"{count} of {rows} rows are predicted in {out}; the others say why not.")
+    if encoding_of(Path(batch)).startswith("utf-16"):
+        print(f"{batch} is in UTF-16; {out} is in UTF-8.")

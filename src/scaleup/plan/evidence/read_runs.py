@@ -15,15 +15,19 @@ from ..layout import SOFTWARE, Layout, Machine, Run, Software
 from ..memory import fits
 from ..search import divisors
 from ..shapes import Shape
+from ..steptime import FULLY_SHARDED
 
 GB = 1e9
 USUAL_SEQ = 2048
+USUAL_RANK = 16  # of LoRA's matrices
 LONGEST_TEXT = 10_000  # characters of a cell
 LARGEST = {"seq": 10**8, "global_batch_seqs": 10**8, "gpus": 10**6}
 WAYS = ("tp", "pp", "cp", "ep", "vp")
 
 # What a table's words about the machine mean: devices of a node, bytes/s of its network in each direction.
 MACHINES: tuple[tuple[str, int, float], ...] = (
+    ("Leonardo", 4, 50 * GB),  # data/machines.yml
+    ("MareNostrum 5", 4, 100 * GB),  # data/machines.yml
     ("Jean Zay", 8, 50 * GB),  # 4 OmniPath of 100 Gb/s for 8 A100: notes of the rows
     ("LUMI", 8, 100 * GB),  # data/machines.yml
     ("JUPITER", 4, 100 * GB),  # data/machines.yml
@@ -116,18 +120,23 @@ def read(row: dict[str, str]) -> Reading:
 
 
 def software_of(row: dict[str, str]) -> Software:
-    """Which program a row means, by its words and its year."""
-    words = text(row, "source", "notes", "model", "machine").lower()
+    """Which program a row means, by its column `software`, else by its words, and by its year."""
+    words = text(row, "software").lower().replace("deepspeed", "megatron-deepspeed")
+    words = words or text(row, "source", "notes", "model", "machine").lower()
     if "nanotron" in words or "ultra-scale" in words:
         return SOFTWARE["nanotron"]
     if any(w in words for w in ("bigscience", "2201.11990", "deepspeed", "meg-ds", "lumi-llm", "neox")):
         precision = text(row, "precision").lower()
         bf16 = "bf16" in precision and "fp16" not in precision
         return SOFTWARE["megatron-deepspeed" if bf16 else "megatron-deepspeed fp16"]
+    if "bigcode" in words:  # forked from the Megatron-LM of 2022
+        return SOFTWARE["megatron-2022 without sequence parallelism"]
+    if "automodel" in words:
+        return SOFTWARE["automodel"]
     if not any(w in words for w in ("megatron", "nemo")):
         if "foundry" in words:
             return SOFTWARE["llm-foundry"]
-        if any(w in words for w in ("fsdp", "titan")):
+        if any(w in words for w in ("fsdp", "titan", "modalities")):
             return SOFTWARE["fsdp"]
     year = number(row, "year") or 2025
     if year >= 2023:
@@ -187,6 +196,14 @@ def shape_of(reading: Reading, tp: int) -> Shape:
     if params and not 1e5 <= params <= 1e15:
         raise CourseError(f"params_b={text(row, 'params_b')[:20]} is impossible as a model's size.")
     gated = any(w in low for w in ("llama", "mistral", "qwen", "gemma"))
+    if inside := text(row, "mlp").strip().lower():
+        gated = inside == "gated"
+    elif "two-matrix mlp" in text(row, "notes").lower():
+        gated = False
+    tied = text(row, "tied").strip().lower()
+    if tied not in ("yes", "no"):
+        said = "yes" if "tied embedding" in text(row, "notes").lower().replace("untied", "") else ""
+        tied = said or ("yes" if not gated or (params or 8e9) < 5e9 else "no")
     if not vocab:
         vocab = 250880 if "bloom" in low else 128256 if "llama" in low else 51200
         reading.fill("vocab", vocab, "not given")
@@ -223,7 +240,7 @@ def shape_of(reading: Reading, tp: int) -> Shape:
         vocab,
         kv_heads=kv or 0,
         gated=gated,
-        tied=not gated or (params or 8e9) < 5e9,
+        tied=tied == "yes",
         bias=not gated,
         norm_vectors=1 if gated else 2,
         positions=0 if gated else USUAL_SEQ,
@@ -292,13 +309,16 @@ def run_of(reading: Reading) -> Run:
     zero = reading.row.get("zero_stage")
     zero = str(zero or "").strip().removesuffix(".0")
     if zero not in ("0", "1", "2", "3"):
-        zero = reading.fill("zero", 3 if program.name in ("fsdp", "llm-foundry") else 1, "not given")
+        zero = reading.fill("zero", 3 if program.name in FULLY_SHARDED else 1, "not given")
     zero = int(zero)
     if program.name == "megatron-deepspeed" and zero == 0:
         zero = reading.fill("zero", 1, "DeepSpeed shards its bf16 optimizer even where stage 0 is written")
     bits = bits_of(reading)
-    layout = Layout(dp=dp, zero=zero, micro_batch=micro, recompute=recompute_of(reading), **ways)
-    run = Run(shape, seq, batch, layout, machine, program, bits)
+    shards = shards_of(row, machine, dp * ways["cp"]) if zero else 0
+    layout = Layout(
+        dp=dp, zero=zero, micro_batch=micro, recompute=recompute_of(reading), shards=shards, **ways
+    )  # fmt: skip
+    run = Run(shape, seq, batch, layout, machine, program, bits, adapters_of(reading), forced(row))
     if not given["tp"] and not given["pp"] and not reading.whole("dp") and not fits(run):
         run = smallest_that_fits(reading, run)
     elif "micro_batch" in reading.guessed and not stated:
@@ -309,6 +329,28 @@ def run_of(reading: Reading) -> Run:
             raise CourseError("Nothing is predicted.")
         reading.remarks.append("Predicted as if it were even.")
     return run
+
+
+def shards_of(row: dict[str, str], machine: Machine, replicas: int) -> int:
+    """Replicas that share the states: those of a node with hybrid sharding, 0 for all of them."""
+    said = text(row, "sharding").strip().lower()
+    hybrid = said == "hybrid" or not said and "hybrid_shard" in text(row, "notes").lower()
+    inside = math.gcd(replicas, machine.devices_per_node)
+    return inside if hybrid and inside < replicas else 0
+
+
+def forced(row: dict[str, str]) -> bool:
+    """Were tokens dealt out evenly over the experts by force?"""
+    said = text(row, "routing").strip().lower()
+    return said == "forced" or not said and "force-balance" in text(row, "notes").lower()
+
+
+def adapters_of(reading: Reading) -> int:
+    """Rank of LoRA's matrices; 0 where a run trains all weights."""
+    said = text(reading.row, "tuning").strip().lower()
+    if said == "lora" or not said and "lora" in text(reading.row, "model").lower():
+        return reading.fill("adapters", USUAL_RANK, "the rank is not given")
+    return 0
 
 
 def smallest_that_fits(reading: Reading, run: Run) -> Run:

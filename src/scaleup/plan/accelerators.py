@@ -109,10 +109,10 @@ ACCELERATORS = {
 }
 
 
-# The highest MFU, under the rule "model", that a 16-bit run of data/published_runs.csv with trust A or B
+# The highest MFU, by the rule "model", that a 16-bit run of data/published_runs.csv with trust A or B
 # reached on a device, with all weights trained and sequences below 16,384 tokens: the rule counts all of the
-# attention and all gradients. Runs on a custom part are left out: theirs is not the usual part's peak, of which
-# Leonardo's A100 reached 71 %. A test keeps it in step.
+# attention and all gradients. Runs on a custom part are left out: theirs is not the usual part's peak, of
+# which Leonardo's A100 reached 71 %. A test keeps it in step.
 BEST_SEEN = {"V100": 0.440, "A100": 0.641, "H100": 0.567, "GH200": 0.485, "GB200": 0.460, "MI250X": 0.285}
 
 

@@ -53,7 +53,7 @@ def test_without_a_number_of_nodes_a_usual_job_is_searched():
     [
         ({"deadline": 10.0, "tokens": 0.0}, "needs tokens, such as 100e9"),
         ({"budget": 10.0, "tokens": 0.0}, "needs tokens"),
-        ({"budget": 10.0}, "the cheapest, 1 nodes, needs 1,6"),
+        ({"budget": 10.0}, "the cheapest, 1 node, needs 1,"),
         ({"deadline": 1.0}, "on 64 of at most 64 nodes"),
         ({"deadline": 1.0, "budget": 1.0}, "ask for one of them"),
         ({"devices": 5}, "has 4 devices. Ask for nodes"),

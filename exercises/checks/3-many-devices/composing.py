@@ -442,20 +442,20 @@ rules(
          "{name}: it needs {need:.0f} GiB of 64, mostly for activations. tp and cp divide those, "
          "recompute drops "
          "them; pp and ZeRO do neither",
-         says(on("mn5-acc", tp=4, pp=8),
-              "MareNostrum 5: it needs 71 GiB of 64, mostly for activations. tp and cp divide those, "
+         says(on("mn5-acc", tp=4, pp=4),
+              "MareNostrum 5: it needs 74 GiB of 64, mostly for activations. tp and cp divide those, "
               "recompute drops "
               "them; pp and ZeRO do neither"),
          says(on("lumi-g", zero=3),
-              "LUMI-G: it needs 234 GiB of 64, mostly for activations. tp and cp divide those, "
+              "LUMI-G: it needs 198 GiB of 64, mostly for activations. tp and cp divide those, "
               "recompute drops "
               "them; pp and ZeRO do neither")),
      row(lambda o: o.slower > 15 and o.recompute == "full",
          "{name}: it fits, and repeats every forward pass, so it is {slower:.0f} % slower than the "
          "best. What else "
          "divides activations?",
-         says(on("mn5-acc", zero=3, recompute="full"),
-              "MareNostrum 5: it fits, and repeats every forward pass, so it is 20 % slower than the "
+         says(on("lumi-g", zero=3, recompute="full"),
+              "LUMI-G: it fits, and repeats every forward pass, so it is 26 % slower than the "
               "best. What else "
               "divides activations?")),
      row(lambda o: o.slower > 15 and o.zero >= 2,
@@ -463,11 +463,11 @@ rules(
          "% slower than "
          "the best. A pipeline with ZeRO 1 keeps the weights",
          says(on("lumi-g", tp=8, zero=3),
-              "LUMI-G: ZeRO 3 gathers or scatters for each micro-batch, over the network: 57 % slower "
+              "LUMI-G: ZeRO 3 gathers or scatters for each micro-batch, over the network: 72 % slower "
               "than the best. A "
               "pipeline with ZeRO 1 keeps the weights")),
      row(lambda o: o.slower > 15, "{name}: it fits, and is {slower:.0f} % slower than the best",
-         says(on("mn5-acc", tp=2, pp=16, cp=4), "MareNostrum 5: it fits, and is 21 % slower than the best"))],
+         says(on("mn5-acc", tp=2, pp=16, cp=4), "MareNostrum 5: it fits, and is 25 % slower than the best"))],
     hint="tp fills the node, pp makes the states fit, cp halves what is left of the activations.",
     done="both fit, and are within 15 % of the planner's best",
     limit=60,

@@ -60,7 +60,7 @@ def for_the_index(page: str, html: str, words: list[str]) -> str | None:
     weight = next((weight for folder, weight in LESS.items() if page.startswith(folder)), 1)
     return (
         f'<html lang="en"><body data-pagefind-body data-pagefind-weight="{weight}">'
-        f'<div data-pagefind-meta="title">{name}</div>'
+        f'<meta data-pagefind-meta="title[content]" content="{name}">'
         f'<meta data-pagefind-meta="keywords[content]" content="{escape(", ".join(words))}">'
         f"{body}</body></html>"
     )

@@ -52,6 +52,15 @@
     list.after(more);
   }
 
+  // For a word that no page has, Pagefind takes shorter and shorter beginnings of it: three letters are the least we believe.
+  function answers(page, query) {
+    const asked = query.toLowerCase().match(/[\p{L}\p{N}_]+/gu) ?? [];
+    const shown = [page.excerpt, ...page.sub_results.map(({ excerpt }) => excerpt)].join(" ");
+    const marked = [...shown.matchAll(/<mark>(.*?)<\/mark>/g)].map(([, word]) => word);
+    const words = `${page.meta.title} ${page.meta.keywords} ${marked.join(" ")}`.toLowerCase();
+    return asked.some((word) => words.includes(word.slice(0, Math.min(3, word.length))));
+  }
+
   async function find(query) {
     if (location.protocol === "file:") {
       status.textContent = "The search needs a web server. `make serve` starts one for a site that you built.";
@@ -60,7 +69,8 @@
     status.textContent = "Searching";
     const pagefind = await import(new URL("pagefind/pagefind.js", here));
     await pagefind.options({ baseUrl: base.pathname, excerptLength: 30, ranking: RANKING });
-    const { results } = await pagefind.search(query);
+    let { results } = await pagefind.search(query);
+    if (results.length && !answers(await results[0].data(), query)) results = [];
     const pages = results.length === 1 ? "1 page" : `${results.length} pages`;
     status.textContent = results.length
       ? `${pages} with “${query}”`

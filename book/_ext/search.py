@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -75,8 +76,10 @@ def pages(app: Sphinx) -> Iterator[tuple[str, str]]:
 
 
 async def write_index(app: Sphinx) -> None:
+    folder = Path(app.outdir) / "_static" / "pagefind"
+    shutil.rmtree(folder, ignore_errors=True)  # its files' names change with what they hold
     config = IndexConfig(
-        output_path=str(Path(app.outdir) / "_static" / "pagefind"),
+        output_path=str(folder),
         exclude_selectors=LEFT_OUT,
         force_language="en",
         include_characters="_",
@@ -84,7 +87,7 @@ async def write_index(app: Sphinx) -> None:
     async with PagefindIndex(config=config) as index:
         for address, content in pages(app):
             await index.add_html_file(content=content, url=address)
-    for ready_made in (Path(app.outdir) / "_static" / "pagefind").glob("pagefind-*"):
+    for ready_made in folder.glob("pagefind-*"):
         if ready_made.name not in KEPT:
             ready_made.unlink()
 

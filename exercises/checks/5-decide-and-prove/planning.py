@@ -58,16 +58,15 @@ rules(
     "layout", both_plans,
     [slip(lambda seen: seen.mine.verdict != "it fits", what_is_too_much,
           says({"tp": 1, "zero": 1},
-               f"{NO}: 195 of states, 140 of activations, 14 of logits. tp, pp and ZeRO divide the states, "
-               "tp and cp the activations"),
-          says({"tp": 1, "zero": 3}, f"{NO}: 15 of states, 140 of activations, 14 of logits. {BY}"),
+               f"{NO}: 195 of states, 113 of activations, 14 of logits. tp, pp and ZeRO divide the states"),
+          says({"tp": 1, "zero": 3}, f"{NO}: 15 of states, 113 of activations, 14 of logits. {BY}"),
+          says({"tp": 2, "pp": 4, "cp": 2, "vp": 2, "zero": 1},
+               f"{NO}: 36 of states, 39 of activations, 0 of logits. {BY}, tp, pp and ZeRO the states"),
           says({"tp": 4, "pp": 2, "zero": 1},
-               f"{NO}: 34 of states, 35 of activations, 0 of logits. {BY}, tp, pp and ZeRO the states"),
-          says({"tp": 2, "pp": 8, "cp": 2, "zero": 1},
-               f"it fits without any reserve. GiB: 26 of states, 35 of activations, 0 of logits. {BY}, tp, "
-               "pp and ZeRO the states"),
-          says({"tp": 4, "pp": 4, "vp": 4, "zero": 1},
-               f"{NO}: 24 of states, 42 of activations, 0 of logits. {BY}. vp added 7 of the activations: "
+               "it fits without any reserve. GiB: 34 of states, 28 of activations, 0 of logits. tp, pp and "
+               "ZeRO divide the states, tp and cp the activations"),
+          says({"tp": 2, "pp": 8, "cp": 2, "vp": 2, "zero": 1},
+               f"{NO}: 26 of states, 41 of activations, 0 of logits. {BY}. vp added 12 of the activations: "
                "without it the layout fits")),
      slip(lambda seen: seen.mine.step.total > 1.1 * seen.best.step.total,
           lambda seen: SLOWER + search.why_slower(seen.best, seen.mine).partition(": ")[2],
@@ -264,7 +263,7 @@ values(
 QWEN = model("qwen2.5-7b")
 TOKEN, ATTENTION = flops.per_token(QWEN, 4096), 12 * QWEN.layers * QWEN.hidden * 4096
 NODE_HOURS = 8 * 40e9 * TOKEN / (32 * 989e12 * 0.441) / 3600
-UNLUCKY = 0.686  # one run in ten reaches less of the MFU of its neighbour from another source: the lesson
+UNLUCKY = 0.640  # one run in ten reaches less of the MFU of its neighbour from another source: the lesson
 EMBEDDING = "the input embedding is looked up, not multiplied: leave it out of the 6 N"
 ALL = "the count takes all parameters and no attention: "
 ALL += "the lesson's rule leaves the input embedding out and adds attention"
@@ -319,7 +318,7 @@ rules(
     [*(slip(lambda seen, n=n: close(seen.nodes, n * NODE_HOURS, 0.01), said, (n * NODE_HOURS, 28950))
        for n, said in FIRST.items()),
      slip(lambda seen: close(seen.nodes, seen.planner, 0.01),
-          "the first number is the planner's own. The neighbour's MFU gives the likely one", (278.4, 26730)),
+          "the first number is the planner's own. The neighbour's MFU gives the likely one", (330.9, 31770)),
      slip(lambda seen: not close(seen.nodes, NODE_HOURS, 0.01),
           "{nodes:,.6g} node-hours are not what 40e9 tokens take at an MFU of 44.1 %",
           says((500, 48000), nodes=500)),

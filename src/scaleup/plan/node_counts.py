@@ -88,6 +88,6 @@ def quickest(counts: Counts, budget: float) -> Plan:
         return min(paid, key=counts.hours)
     least = min(counts.plans(), key=counts.node_hours)
     raise CourseError(
-        f"No number of nodes does it in {budget:,g} node-hours: the cheapest, {count(least.nodes, 'node')}, needs "
-        f"{counts.node_hours(least):,.0f}. Train fewer tokens, or a smaller model."
+        f"No number of nodes does it in {budget:,g} node-hours: the cheapest, {count(least.nodes, 'node')}, "
+        f"needs {counts.node_hours(least):,.0f}. Train fewer tokens, or a smaller model."
     )

@@ -66,6 +66,16 @@ def test_showing_gives_one_picture_with_its_words(shown):
     assert not set(plots.THEMES) & set(re.findall(r"#[0-9a-f]{6}", svg.split("</style>", 1)[1])) - {""}
 
 
+def test_words_in_black_are_refused():
+    made, axes = plots.figure("It falls", "step", "loss")
+    top = axes.secondary_xaxis("top")
+    with pytest.raises(ValueError, match="is black, which a dark page hides"):
+        plots.svg(made)
+    top.tick_params(labelcolor=plots.INK)
+    assert "<text" in plots.svg(made)
+    plt.close(made)
+
+
 def test_a_curve_is_the_same_in_every_run():
     def once() -> str:
         made, axes = plots.figure("It falls", "step", "loss")

@@ -63,7 +63,10 @@ def label(axes: Axes, words: str, point: tuple[float, float], shift: tuple[float
 
 
 def svg(made: Figure) -> str:
-    """The figure as SVG with text as text, its colours as variables that follow the page's theme."""
+    """The figure as SVG with text as text, its colours as variables that follow the page's theme.
+
+    Raises ValueError for words in black, which Matplotlib takes for an axis that was added later.
+    """
     file = io.StringIO()
     with plt.rc_context(STYLE):
         if made.axes and (labels := made.axes[0].get_legend_handles_labels()[1]):
@@ -72,6 +75,8 @@ def svg(made: Figure) -> str:
             place = {"loc": "upper center", "bbox_to_anchor": (0.5, below)}
             made.axes[0].legend(ncols=columns, **place)
         made.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    if hidden := re.findall(r'<text style="(?![^"]*fill:)[^"]*"[^>]*>([^<]*)', file.getvalue()):
+        raise ValueError(f"'{hidden[0]}' is black, which a dark page hides: give it color=plots.INK")
     names = {colour: f"--ink-{number}" for number, colour in enumerate(THEMES)}
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
     text = re.sub(r"font: ([^;\"]*?[\d.]+px) [^;\"]*", rf"font: \1 {FONTS}", text)

@@ -532,10 +532,7 @@ def test_no_layout_that_fits_is_faster_than_the_one_that_is_found(model, devices
     assert all(fits_well(plan.run) and plan.run.problem() is None for plan in found.plans)
 
 
-def test_node_counts_and_shapes_in_another_order_give_the_same_answer():
-    task, bill = Task(KNOWN["llama-3.2-1b"], 2048, 64, NODE), Bill("node-hour", 1)
-    cheapest = [search.cheapest(task, 1e9, 1e4, counts, bill) for counts in ([1, 2, 4], [4, 1, 2])]
-    assert cheapest[0] == cheapest[1]
+def test_shapes_in_another_order_give_the_same_answer():
     some = [KNOWN[name] for name in ("gpt2", "llama-3.2-1b", "gpt2-xl")]
     rest = {"seq": 1024, "global_batch": 64, "machine": NODE}
     largest = [search.largest_model(order, 1e4, 20, 1, **rest) for order in (some, some[::-1])]

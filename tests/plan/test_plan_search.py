@@ -7,7 +7,7 @@ import re
 import pytest
 
 from scaleup.errors import CourseError
-from scaleup.plan import __main__, accelerators, search
+from scaleup.plan import __main__, accelerators, node_counts, search
 from scaleup.plan.layout import Layout, Machine
 from scaleup.plan.memory import GIB, RESERVED_BYTES, fits_well, memory
 from scaleup.plan.planner import Bill, predict_run
@@ -159,13 +159,13 @@ def test_nodes_stop_paying():
 
 
 def test_the_cheapest_plan_within_a_deadline_takes_the_fewest_node_hours():
-    bill = Bill("node-hour", 1)
-    slow = search.cheapest(task(), 1e10, 1e6, [1, 2, 4], bill)
+    counts = node_counts.Counts(task(), 1e10, 4, Bill("node-hour", 1))
+    slow = node_counts.cheapest(counts, 1e6)
     assert slow.nodes == 1
-    soon = search.cheapest(task(), 1e10, slow.hours * 0.6, [1, 2, 4], bill)
+    soon = node_counts.cheapest(counts, slow.hours * 0.6)
     assert soon.nodes > 1 and soon.hours <= slow.hours * 0.6 and soon.node_hours >= slow.node_hours
-    with pytest.raises(CourseError, match="the fastest, on 4 nodes"):
-        search.cheapest(task(), 1e10, 0.001, [1, 2, 4], bill)
+    with pytest.raises(CourseError, match="the fastest, on 4 of at most 4 nodes"):
+        node_counts.cheapest(counts, 0.001)
 
 
 def test_the_largest_model_within_some_hours():

@@ -9,6 +9,7 @@ from ..words import count
 from . import search
 from .planner import Bill, Plan, predict_run
 
+LESS = "Train fewer tokens, or a smaller model."
 NEAR = 12  # counts on both sides of the one where the answer changes: some split the batch better than others
 
 
@@ -70,24 +71,22 @@ class Counts:
 def cheapest(counts: Counts, deadline: float) -> Plan:
     """The fewest node-hours within so many hours. Raises CourseError, with the fastest, where none is."""
     counts.around(lambda plan: counts.hours(plan) <= deadline, grows=True)
-    timely = [plan for plan in counts.plans() if counts.hours(plan) <= deadline]
-    if timely:
-        return min(timely, key=counts.node_hours)
     fastest = min(counts.plans(), key=counts.hours)
-    raise CourseError(
-        f"None is done in {deadline:g} hours: the fastest, on {fastest.nodes:g} of at most {counts.most:,} "
-        f"nodes, needs {counts.hours(fastest):,.0f}. Train fewer tokens, or a smaller model."
-    )
+    if counts.hours(fastest) > deadline:
+        raise CourseError(
+            f"None is done in {deadline:g} hours: the fastest, on {fastest.nodes:g} of at most "
+            f"{counts.most:,} nodes, needs {counts.hours(fastest):,.0f}. {LESS}"
+        )
+    return min((p for p in counts.plans() if counts.hours(p) <= deadline), key=counts.node_hours)
 
 
 def quickest(counts: Counts, budget: float) -> Plan:
     """The fewest hours within so many node-hours. Raises CourseError, with the cheapest, where none is."""
     counts.around(lambda plan: counts.node_hours(plan) <= budget, grows=False)
-    paid = [plan for plan in counts.plans() if counts.node_hours(plan) <= budget]
-    if paid:
-        return min(paid, key=counts.hours)
     least = min(counts.plans(), key=counts.node_hours)
-    raise CourseError(
-        f"No number of nodes does it in {budget:,g} node-hours: the cheapest, {count(least.nodes, 'node')}, "
-        f"needs {counts.node_hours(least):,.0f}. Train fewer tokens, or a smaller model."
-    )
+    if counts.node_hours(least) > budget:
+        raise CourseError(
+            f"No number of nodes does it in {budget:,g} node-hours: the cheapest, "
+            f"{count(least.nodes, 'node')}, needs {counts.node_hours(least):,.0f}. {LESS}"
+        )
+    return min((p for p in counts.plans() if counts.node_hours(p) <= budget), key=counts.hours)

@@ -17,7 +17,7 @@ from ..errors import CourseError
 from . import flops
 from .layout import RECOMPUTE, SOFTWARE, Layout, Machine, Run, Software
 from .memory import GIB, RESERVED_BYTES, fits_well, memory
-from .planner import Bill, Plan, predict_run
+from .planner import Plan, predict_run
 from .shapes import Shape
 from .steptime import head_time, layer_time, step_time
 
@@ -301,22 +301,6 @@ def nodes_that_pay(plans: list[Plan], efficiency: float = 0.8) -> Plan:
         (p for p in plans if p.tokens_per_s_per_device >= efficiency * first),
         key=lambda p: p.run.layout.devices,
     )
-
-
-def cheapest(task: Task, tokens: float, deadline_h: float, node_counts: list[int], bill: Bill) -> Plan:
-    """The plan with the fewest node-hours that trains `tokens` within `deadline_h` hours of steps.
-
-    Raises CourseError with the fastest one if none is in time.
-    """
-    plans = [predict_run(p.run, tokens, bill) for p in scaling(task, node_counts)]
-    timely = [p for p in plans if p.hours <= deadline_h]
-    if not timely:
-        fastest = min(plans, key=lambda p: p.hours)
-        raise CourseError(
-            f"None is done in {deadline_h:g} hours: the fastest, on {fastest.nodes:g} nodes, needs "
-            f"{fastest.hours:,.0f}. Train fewer tokens, or a smaller model."
-        )
-    return min(timely, key=lambda p: p.node_hours)
 
 
 def largest_model(
